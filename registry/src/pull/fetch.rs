@@ -1,0 +1,121 @@
+//! How do the offered files get into the store? Kept, resumed or fetched, a few at a time.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use modelfiles::Digest;
+use tokio::time::sleep;
+
+use super::Work;
+use super::board::Feed;
+use crate::blocking;
+use crate::error::{Error, Result};
+use crate::manifest::Layer;
+use crate::sources::{Offer, Offered};
+use crate::store::{Staging, Store};
+
+/// Files fetched at the same time.
+const PARALLEL: usize = 4;
+/// How often a blob that another process downloads is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Brings every offered file into the store, and returns their layers in the order of their paths.
+pub(super) async fn fetch_all(work: &Work, offer: &Offer, feed: &Feed) -> Result<Vec<Layer>> {
+    let store = &work.store;
+    let missing =
+        |file: &&Offered| file.digest.is_none_or(|digest| store.size_of(&digest).is_none());
+    let here = |file: &Offered| file.digest.map_or(0, |digest| store.partial_size(&digest));
+    let needed = offer.files.iter().filter(missing);
+    let needed = needed.map(|file| file.size.unwrap_or(0).saturating_sub(here(file)));
+    store.check_space(needed.fold(0, u64::saturating_add))?;
+    let fetches: Vec<_> = offer.files.iter().map(|file| fetch(store, offer, file, feed)).collect();
+    let mut layers: Vec<Layer> =
+        stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await?;
+    layers.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(layers)
+}
+
+async fn fetch(store: &Store, offer: &Offer, file: &Offered, feed: &Feed) -> Result<Layer> {
+    let blob = match file.digest {
+        Some(digest) => fetch_known(store, offer, file, digest, feed).await?,
+        None => fetch_unknown(store, offer, file, feed).await?,
+    };
+    Ok(Layer::file(&file.path, blob))
+}
+
+/// Fetches a file whose digest only its bytes will tell.
+async fn fetch_unknown(
+    store: &Store,
+    offer: &Offer,
+    file: &Offered,
+    feed: &Feed,
+) -> Result<(Digest, u64)> {
+    let mut meter = feed.meter(&format!("pulling {}", file.path), None, file.size);
+    let staging = stage(store).await?;
+    let staging = offer.fetch(file, staging, &mut meter).await?;
+    let (digest, size) = blocking(move || staging.finish()).await?;
+    feed.meter(&pulling(&digest), Some(digest), None).done(size);
+    Ok((digest, size))
+}
+
+/// Fetches a file by its digest: kept if it is here, resumed if a part of it is.
+async fn fetch_known(
+    store: &Store,
+    offer: &Offer,
+    file: &Offered,
+    digest: Digest,
+    feed: &Feed,
+) -> Result<(Digest, u64)> {
+    let mut meter = feed.meter(&pulling(&digest), Some(digest), file.size);
+    loop {
+        let Some(staging) = begin(store, digest).await? else {
+            let size = store.size_of(&digest).ok_or(Error::MissingBlob(digest))?;
+            meter.done(size);
+            return Ok((digest, size));
+        };
+        let Some(staging) = staging else {
+            meter.at(store.partial_size(&digest));
+            sleep(LOOK).await;
+            continue;
+        };
+        let resumed = staging.size() > 0;
+        let staging = offer.fetch(file, staging, &mut meter).await?;
+        match blocking(move || staging.finish()).await {
+            // The partial may have been damaged by a power cut; the refused one is gone now.
+            Err(Error::DigestMismatch { .. }) if resumed => {}
+            outcome => {
+                let (digest, size) = outcome?;
+                meter.done(size);
+                return Ok((digest, size));
+            }
+        }
+    }
+}
+
+/// Begins a known blob: `None` when it is here and intact, `Some(None)` while another process writes it.
+async fn begin(store: &Store, digest: Digest) -> Result<Option<Option<Staging>>> {
+    let store = store.clone();
+    blocking(move || {
+        if store.size_of(&digest).is_some() {
+            match store.verify(&digest) {
+                Ok(()) => return Ok(None),
+                Err(Error::DigestMismatch { .. }) => {
+                    tracing::warn!(%digest, "damaged blob is fetched again");
+                    store.discard(&digest)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        store.resume(digest).map(Some)
+    })
+    .await
+}
+
+async fn stage(store: &Store) -> Result<Staging> {
+    let store = store.clone();
+    blocking(move || store.stage(None)).await
+}
+
+fn pulling(digest: &Digest) -> String {
+    format!("pulling {}", digest.short())
+}

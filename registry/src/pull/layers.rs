@@ -1,0 +1,125 @@
+//! What stands in the manifest beside the files? Parameters, licence and the description.
+
+use modelfiles::{Known, Name, Parameters};
+use serde_json::Value;
+
+use super::board::Feed;
+use super::{Describe, Work};
+use crate::blocking;
+use crate::error::{Error, Result};
+use crate::manifest::{Layer, Manifest, media};
+use crate::store::{Store, Stored};
+
+/// The longest licence or model card that is looked at.
+const TEXT_LIMIT_BYTES: u64 = 1 << 20;
+
+/// Writes the remaining blobs and the manifest.
+pub(super) async fn assemble(
+    work: &Work,
+    name: &Name,
+    files: Vec<Layer>,
+    known: Option<&Known>,
+    feed: &Feed,
+) -> Result<Stored> {
+    // Every byte was hashed on its way into the store, or has just been read again.
+    feed.status("verifying sha256 digest");
+    let (store, describe, feed) = (work.store.clone(), work.describe.clone(), feed.clone());
+    let parameters = known.map(|known| known.parameters.clone()).unwrap_or_default();
+    let license = known.map(|known| known.license.to_owned()).unwrap_or_default();
+    let name = name.clone();
+    blocking(move || {
+        let config = config(&store, &files, &*describe)?;
+        let mut layers = files;
+        layers.extend(params(&store, &parameters)?);
+        layers.extend(licenses(&store, &layers, &license)?);
+        feed.status("writing manifest");
+        let stored = replace(&store, &name, &Manifest::new(config, layers), &feed)?;
+        feed.status("success");
+        Ok(stored)
+    })
+    .await
+}
+
+/// Makes the manifest visible, and removes what only the manifest before it needed.
+fn replace(store: &Store, name: &Name, manifest: &Manifest, feed: &Feed) -> Result<Stored> {
+    let before = store.find(name).ok();
+    let stored = store.commit(name, manifest)?;
+    if let Some(before) = before.filter(|before| before.digest != stored.digest) {
+        feed.status("removing unused layers");
+        store.release(&before.manifest)?;
+    }
+    Ok(stored)
+}
+
+fn config(store: &Store, files: &[Layer], describe: &Describe) -> Result<Layer> {
+    let described = describe(&store.layer_files(files.iter())?).map_err(Error::Unusable)?;
+    put(store, media::CONFIG, &json(&described)?)
+}
+
+fn params(store: &Store, parameters: &Parameters) -> Result<Option<Layer>> {
+    if parameters.is_empty() {
+        return Ok(None);
+    }
+    let value =
+        serde_json::to_value(parameters).map_err(|error| Error::Corrupt(error.to_string()))?;
+    put(store, media::PARAMS, &json(&value)?).map(Some)
+}
+
+/// Returns the licence files as licence layers, else the licence that is known by name.
+fn licenses(store: &Store, files: &[Layer], known: &str) -> Result<Vec<Layer>> {
+    let is_license = |layer: &&Layer| {
+        let name = layer.name.as_deref().unwrap_or_default();
+        name.starts_with("LICENSE") || name.starts_with("LICENCE")
+    };
+    let texts = files.iter().filter(is_license);
+    let mut layers: Vec<Layer> =
+        texts.map(|layer| Layer::new(media::LICENSE, (layer.digest, layer.size))).collect();
+    if layers.is_empty() {
+        let named =
+            if known.is_empty() { card_license(store, files) } else { Some(known.to_owned()) };
+        layers.extend(named.map(|text| put(store, media::LICENSE, text.as_bytes())).transpose()?);
+    }
+    Ok(layers)
+}
+
+/// Returns the licence that the front matter of the model card names.
+fn card_license(store: &Store, files: &[Layer]) -> Option<String> {
+    let card = files.iter().find(|layer| layer.name.as_deref() == Some("README.md"))?;
+    let bytes = store.read_blob(&card.digest, TEXT_LIMIT_BYTES).ok()?;
+    front_matter_license(&String::from_utf8_lossy(&bytes))
+}
+
+fn front_matter_license(card: &str) -> Option<String> {
+    let mut lines = card.lines();
+    lines.next().filter(|line| line.trim_end() == "---")?;
+    let mut front = lines.take_while(|line| line.trim_end() != "---");
+    let text = front.find_map(|line| line.strip_prefix("license:"))?;
+    let text = text.trim().trim_matches(['"', '\'']);
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn put(store: &Store, media_type: &str, bytes: &[u8]) -> Result<Layer> {
+    store.put_bytes(bytes).map(|blob| Layer::new(media_type, blob))
+}
+
+fn json(value: &Value) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Error::Corrupt(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn licence_of_a_model_card() {
+        let license = |card: &str| front_matter_license(card);
+        assert_eq!(
+            license("---\nlanguage: en\nlicense: apache-2.0\n---\n").as_deref(),
+            Some("apache-2.0")
+        );
+        assert_eq!(license("---\r\nlicense: \"mit\"\r\n---\r\n").as_deref(), Some("mit"));
+        assert_eq!(license("---\nlanguage: en\n---\nlicense: no\n"), None);
+        assert_eq!(license("---\nlicense:\n---\n"), None);
+        assert_eq!(license("# Title\nlicense: no\n"), None);
+    }
+}

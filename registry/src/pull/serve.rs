@@ -1,0 +1,140 @@
+//! Which source serves a model? Each in its turn, until one can.
+
+use std::time::Duration;
+
+use modelfiles::{Known, Name, Origin};
+use tokio::time::timeout;
+
+use super::board::Feed;
+use super::fetch::fetch_all;
+use super::plan::Plan;
+use super::{Work, layers};
+use crate::error::{Attempt, Error, Result};
+use crate::sources::{self, Offer, Offered};
+use crate::store::Stored;
+
+/// How long a source may take to describe a model when no other waits.
+const DESCRIBE_LIMIT: Duration = Duration::from_secs(60 * 60);
+/// How often blobs that a removal took away in the meantime are fetched again.
+const COMMITS: usize = 3;
+
+/// Pulls a model from the first source that can serve it.
+pub(super) async fn run(work: &Work, name: &Name, plan: Plan, feed: &Feed) -> Result<Stored> {
+    feed.status("pulling manifest");
+    let mut attempts = Vec::new();
+    let count = plan.origins.len();
+    for (index, origin) in plan.origins.iter().enumerate() {
+        let place = sources::describe(origin);
+        let is_last = index + 1 == count;
+        match serve(work, name, origin, &plan, is_last, feed).await {
+            Err(error) if error.is_of_source() => {
+                tracing::debug!(%name, place, %error, "source failed");
+                if !is_last {
+                    feed.status(&format!(
+                        "{place} did not serve it ({error}), trying the next source"
+                    ));
+                }
+                attempts.push(Attempt { place, error });
+            }
+            outcome => return outcome,
+        }
+    }
+    Err(failure(name, attempts))
+}
+
+/// Says how all sources failed; one source speaks for itself.
+fn failure(name: &Name, mut attempts: Vec<Attempt>) -> Error {
+    match (attempts.len(), attempts.pop()) {
+        (1, Some(attempt)) => attempt.error,
+        (_, Some(last)) => {
+            attempts.push(last);
+            Error::AllFailed(attempts)
+        }
+        (_, None) => Error::Unknown(name.clone()),
+    }
+}
+
+async fn serve(
+    work: &Work,
+    name: &Name,
+    origin: &Origin,
+    plan: &Plan,
+    is_last: bool,
+    feed: &Feed,
+) -> Result<Stored> {
+    let place = sources::describe(origin);
+    let mut offer = resolve(work, origin, is_last, feed).await?;
+    promise(&mut offer.files, plan.known.as_ref(), &place)?;
+    feed.status(&format!("pulling from {place}"));
+    for _ in 0..COMMITS {
+        let files = fetch_all(work, &offer, feed).await?;
+        match layers::assemble(work, name, files, plan.known.as_ref(), feed).await {
+            Err(Error::MissingBlob(digest)) => {
+                tracing::debug!(%digest, "blob was removed meanwhile");
+            }
+            outcome => {
+                let stored = outcome?;
+                tracing::info!(name = %stored.name, place, digest = %stored.digest, "pulled");
+                return Ok(stored);
+            }
+        }
+    }
+    Err(Error::Corrupt(format!("blobs of '{name}' are removed while it is pulled")))
+}
+
+/// Asks a source for its files; while another source waits, an answer must come soon.
+async fn resolve(work: &Work, origin: &Origin, is_last: bool, feed: &Feed) -> Result<Offer> {
+    // Pip describes a model by downloading it, and has its own limits.
+    let is_quick = matches!(origin, Origin::Hub { .. }) && !is_last;
+    let limit = if is_quick { work.settings.patience } else { DESCRIBE_LIMIT };
+    let resolved =
+        timeout(limit, sources::resolve(origin, &work.settings, &work.store, feed)).await;
+    resolved
+        .unwrap_or_else(|_| Err(Error::unreachable(sources::describe(origin), "no answer in time")))
+}
+
+/// Binds the offered files to the digests that the library knows.
+fn promise(files: &mut [Offered], known: Option<&Known>, place: &str) -> Result<()> {
+    let Some(known) = known.filter(|known| !known.digests.is_empty()) else { return Ok(()) };
+    let other = |path: &str| Error::OtherContent { place: place.to_owned(), path: path.to_owned() };
+    let mut bound = 0;
+    for (path, digest) in &known.digests {
+        let Some(file) = files.iter_mut().find(|file| file.path == *path) else { continue };
+        if file.digest.is_some_and(|offered| offered != *digest) {
+            return Err(other(path));
+        }
+        file.digest = Some(*digest);
+        bound += 1;
+    }
+    // A source without any file that can be checked could pass off another model.
+    if bound == 0 { Err(other(&known.digests[0].0)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use modelfiles::{Digest, library};
+
+    use super::*;
+    use crate::hash::digest_of;
+
+    fn offered(path: &str, digest: Option<Digest>) -> Offered {
+        Offered { path: path.to_owned(), size: None, digest }
+    }
+
+    #[test]
+    fn known_digests_bind_every_source() {
+        let known = library::find(&Name::parse("all-minilm").unwrap()).unwrap();
+        let right = known.digests[0].1;
+        let check = |offered: Offered| {
+            let mut files = [offered];
+            promise(&mut files, Some(&known), "x").map(|()| files[0].digest)
+        };
+        let path = "model.safetensors";
+        assert_eq!(check(offered(path, None)).unwrap(), Some(right));
+        assert_eq!(check(offered(path, Some(right))).unwrap(), Some(right));
+        let text = check(offered(path, Some(digest_of(b"")))).unwrap_err().to_string();
+        assert_eq!(text, "x offers another 'model.safetensors' than the known model has");
+        assert!(check(offered("pytorch_model.bin", None)).is_err());
+        assert!(promise(&mut [offered("a", None)], None, "x").is_ok());
+    }
+}

@@ -1,0 +1,298 @@
+//! Which files of a repository make the model? An allow list, and one flavour of weights per folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::store::is_inside;
+
+/// Files that are taken wherever a module lies.
+const PLAIN: &[&str] = &[
+    "config.json",
+    "modules.json",
+    "config_sentence_transformers.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "router_config.json",
+    "idf.json",
+];
+/// Files that are taken at the top only.
+const TOP: &[&str] = &["README.md", "sparse_linear.pt", "colbert_linear.pt"];
+/// Vocabularies that are taken where there is no `tokenizer.json`.
+const VOCABULARIES: &[&str] = &["vocab.txt", "vocab.json", "merges.txt"];
+/// Flavours of weights, the best first; an index stands for the files that it lists.
+const WEIGHTS: &[&str] = &[
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+/// A repository with more files than this is not one model.
+const FILES_LIMIT: usize = 2_000;
+
+/// Returns the files whose content decides which others are needed.
+pub fn guides(paths: &BTreeSet<String>) -> Vec<String> {
+    let is_index = |path: &&String| {
+        let (folder, name) = split(path);
+        name.ends_with(".index.json") && flavour(paths, folder) == Some(name)
+    };
+    let modules = paths.get("modules.json");
+    modules.into_iter().chain(paths.iter().filter(is_index)).cloned().collect()
+}
+
+/// Returns the files that make the model, given the content of its guides.
+pub fn choose_files(
+    paths: &BTreeSet<String>,
+    guides: &BTreeMap<String, Vec<u8>>,
+) -> Result<Vec<String>> {
+    if paths.len() > FILES_LIMIT {
+        return Err(Error::Unusable(format!("the repository has more than {FILES_LIMIT} files")));
+    }
+    let modules = guides.get("modules.json").map(|bytes| module_folders(bytes)).transpose()?;
+    let modules = modules.unwrap_or_else(|| vec![String::new()]);
+    let mut chosen = BTreeSet::new();
+    for path in paths.iter().filter(|path| is_inside(path)) {
+        let (folder, name) = split(path);
+        let in_module = modules.iter().any(|module| is_below(folder, module));
+        if (folder.is_empty() || in_module) && is_described(paths, folder, name) {
+            chosen.insert(path.clone());
+        }
+        if in_module && flavour(paths, folder) == Some(name) {
+            chosen.insert(path.clone());
+            chosen.extend(shards(path, guides)?);
+        }
+    }
+    check(paths, &chosen)?;
+    Ok(chosen.into_iter().collect())
+}
+
+/// Tells whether a file describes the model: configuration, vocabulary, licence.
+fn is_described(paths: &BTreeSet<String>, folder: &str, name: &str) -> bool {
+    let is_old_config = name.starts_with("sentence_") && name.ends_with("_config.json");
+    let is_vocabulary = VOCABULARIES.contains(&name) || name.ends_with(".model");
+    let is_licence = name.starts_with("LICENSE") || name.starts_with("LICENCE");
+    PLAIN.contains(&name)
+        || is_old_config
+        || folder.is_empty() && (TOP.contains(&name) || is_licence)
+        || is_vocabulary && !paths.contains(&join(folder, "tokenizer.json"))
+}
+
+/// Returns the best flavour of weights that a folder has.
+fn flavour(paths: &BTreeSet<String>, folder: &str) -> Option<&'static str> {
+    WEIGHTS.iter().copied().find(|name| paths.contains(&join(folder, name)))
+}
+
+/// Returns the files that an index lists, which lie beside it.
+fn shards(index: &str, guides: &BTreeMap<String, Vec<u8>>) -> Result<BTreeSet<String>> {
+    let Some(bytes) = guides.get(index) else { return Ok(BTreeSet::new()) };
+    let damaged = || Error::Unusable(format!("'{index}' is damaged"));
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        tracing::debug!(index, %error, "index cannot be read");
+        damaged()
+    })?;
+    let map = value.get("weight_map").and_then(Value::as_object).ok_or_else(damaged)?;
+    let (folder, _) = split(index);
+    let names: Option<BTreeSet<&str>> = map.values().map(Value::as_str).collect();
+    let is_weights = |name: &&str| {
+        is_inside(name)
+            && !name.contains('/')
+            && (name.ends_with(".safetensors") || name.ends_with(".bin"))
+    };
+    let names = names.filter(|names| names.iter().all(is_weights)).ok_or_else(damaged)?;
+    Ok(names.into_iter().map(|name| join(folder, name)).collect())
+}
+
+/// Returns the folders that `modules.json` names; the top folder is empty.
+fn module_folders(bytes: &[u8]) -> Result<Vec<String>> {
+    let damaged = || Error::Unusable("'modules.json' is damaged".to_owned());
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        tracing::debug!(%error, "modules.json cannot be read");
+        damaged()
+    })?;
+    let folder = |module: &Value| {
+        let path = module.get("path").and_then(Value::as_str)?;
+        let path = path.trim_start_matches("./").trim_matches('/');
+        let path = if path == "." { "" } else { path };
+        (path.is_empty() || is_inside(path)).then(|| path.to_owned())
+    };
+    value.as_array().ok_or_else(damaged)?.iter().map(|m| folder(m).ok_or_else(damaged)).collect()
+}
+
+/// Says what is missing for a model, in words that help.
+fn check(paths: &BTreeSet<String>, chosen: &BTreeSet<String>) -> Result<()> {
+    if let Some(missing) = chosen.iter().find(|path| !paths.contains(*path)) {
+        return Err(Error::Unusable(format!(
+            "the repository lists '{missing}' but does not have it"
+        )));
+    }
+    let has = |ending: &str| paths.iter().any(|path| path.ends_with(ending));
+    let is_weights = |path: &String| path.ends_with(".safetensors") || path.ends_with(".bin");
+    // A static model has no configuration but its list of modules.
+    let is_config = |path: &String| ["config.json", "modules.json"].contains(&split(path).1);
+    let reason = if chosen.iter().any(is_weights) && chosen.iter().any(is_config) {
+        return Ok(());
+    } else if has("adapter_config.json") {
+        "the repository is an adapter, not a whole model"
+    } else if has(".gguf") {
+        "the repository holds GGUF files only, which cannot be pulled yet"
+    } else {
+        "the repository has no config.json with weights in safetensors or PyTorch form"
+    };
+    Err(Error::Unusable(reason.to_owned()))
+}
+
+/// Tells whether a folder is a module's, or one inside it; the top has no folders inside.
+fn is_below(folder: &str, module: &str) -> bool {
+    folder == module
+        || !module.is_empty()
+            && folder.strip_prefix(module).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(paths: &[&str], contents: &[(&str, &str)], want: &[&str]) {
+        let paths: BTreeSet<String> = paths.iter().map(|&path| path.to_owned()).collect();
+        let contents: BTreeMap<String, Vec<u8>> = contents
+            .iter()
+            .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()))
+            .collect();
+        assert_eq!(guides(&paths).len(), contents.len(), "{:?}", guides(&paths));
+        match choose_files(&paths, &contents) {
+            Ok(chosen) => assert_eq!(chosen, want),
+            Err(error) => assert_eq!(want, [error.to_string()]),
+        }
+    }
+
+    #[test]
+    fn sentence_transformers() {
+        check(
+            &[
+                "1_Pooling/config.json",
+                "README.md",
+                "config.json",
+                "data_config.json",
+                "model.fp16.safetensors",
+                "model.safetensors",
+                "modules.json",
+                "onnx/config.json",
+                "onnx/model.onnx",
+                "pytorch_model.bin",
+                "sentence_bert_config.json",
+                "tf_model.h5",
+                "tokenizer.json",
+                "vocab.txt",
+            ],
+            &[("modules.json", r#"[{"path":""},{"path":"1_Pooling"},{"path":"2_Normalize"}]"#)],
+            &[
+                "1_Pooling/config.json",
+                "README.md",
+                "config.json",
+                "model.safetensors",
+                "modules.json",
+                "sentence_bert_config.json",
+                "tokenizer.json",
+            ],
+        );
+    }
+
+    #[test]
+    fn weights_in_module_folders() {
+        check(
+            &[
+                "0_CLIPModel/config.json",
+                "0_CLIPModel/pytorch_model.bin",
+                "0_CLIPModel/vocab.json",
+                "2_Dense/config.json",
+                "2_Dense/model.safetensors",
+                "2_Dense/pytorch_model.bin",
+                "modules.json",
+                "pytorch_model.bin",
+                "r/q/config.json",
+            ],
+            &[("modules.json", r#"[{"path":"./0_CLIPModel"},{"path":"2_Dense/"},{"path":"r"}]"#)],
+            &[
+                "0_CLIPModel/config.json",
+                "0_CLIPModel/pytorch_model.bin",
+                "0_CLIPModel/vocab.json",
+                "2_Dense/config.json",
+                "2_Dense/model.safetensors",
+                "modules.json",
+                "r/q/config.json",
+            ],
+        );
+    }
+
+    #[test]
+    fn without_modules_and_without_tokenizer() {
+        check(
+            &[
+                "colbert_linear.pt",
+                "config.json",
+                "imgs/a.png",
+                "pytorch_model.bin",
+                "spiece.model",
+                "x/vocab.txt",
+            ],
+            &[],
+            &["colbert_linear.pt", "config.json", "pytorch_model.bin", "spiece.model"],
+        );
+    }
+
+    #[test]
+    fn sharded() {
+        let index = "model.safetensors.index.json";
+        let files = ["a.safetensors", "b.safetensors", "config.json", index, "unused.safetensors"];
+        let map = r#"{"weight_map":{"x":"b.safetensors","y":"a.safetensors","z":"b.safetensors"}}"#;
+        check(&files, &[(index, map)], &["a.safetensors", "b.safetensors", "config.json", index]);
+        let missing = r#"{"weight_map":{"x":"c.safetensors"}}"#;
+        check(
+            &files,
+            &[(index, missing)],
+            &["the repository lists 'c.safetensors' but does not have it"],
+        );
+        for hostile in
+            [r#"{"weight_map":{"x":"../c.bin"}}"#, r#"{"weight_map":{"x":1}}"#, "{}", "", "[]"]
+        {
+            check(&files, &[(index, hostile)], &["'model.safetensors.index.json' is damaged"]);
+        }
+    }
+
+    #[test]
+    fn says_what_is_missing() {
+        check(
+            &["config.json"],
+            &[],
+            &["the repository has no config.json with weights in safetensors or PyTorch form"],
+        );
+        check(
+            &["q4.gguf"],
+            &[],
+            &["the repository holds GGUF files only, which cannot be pulled yet"],
+        );
+        check(
+            &["adapter_config.json", "adapter_model.safetensors"],
+            &[],
+            &["the repository is an adapter, not a whole model"],
+        );
+        check(
+            &["modules.json"],
+            &[("modules.json", r#"[{"path":"../x"}]"#)],
+            &["'modules.json' is damaged"],
+        );
+    }
+}

@@ -1,0 +1,227 @@
+//! What does the Hugging Face hub have? The only file that names hf-hub.
+//!
+//! hf-hub resolves a revision and sorts the hub's errors. Its downloads are deliberately not used: they
+//! neither resume nor check sizes, digests or statuses, and go through a transfer layer with telemetry.
+//! Files with an LFS sha256 are checked against it; for small files the hub tells a git sha1 only,
+//! which is not checked: their size is, and they come from one pinned commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hf_hub::{HFClient, HFError};
+use modelfiles::Digest;
+use reqwest::{Client, Url};
+use serde::Deserialize;
+
+use super::download::{Download, authorised, root_cause, small};
+use super::{Offered, Settings, choose_files, guides};
+use crate::error::{Error, Result};
+use crate::pull::Meter;
+use crate::store::Staging;
+
+/// The longest description of a repository.
+const LISTING_LIMIT_BYTES: usize = 32 << 20;
+/// The longest file that decides which others are needed; the index of a large model has about 100 kB.
+const GUIDE_LIMIT_BYTES: usize = 8 << 20;
+
+/// A repository at one commit.
+pub(super) struct Repository {
+    client: Client,
+    settings: Settings,
+    endpoint: Url,
+    repo: String,
+    commit: String,
+    /// Files that were needed to choose the others.
+    guides: BTreeMap<String, Vec<u8>>,
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    #[serde(default)]
+    siblings: Vec<Sibling>,
+}
+
+/// A file of the revision API (`rfilename`) or of the tree API (`path`).
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: Option<String>,
+    path: Option<String>,
+    size: Option<u64>,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Deserialize)]
+struct Lfs {
+    sha256: Option<String>,
+    oid: Option<String>,
+    size: Option<u64>,
+}
+
+/// Returns the source in words.
+pub(super) fn describe(repo: &str, revision: &str) -> String {
+    match revision {
+        "main" => format!("hub {repo}"),
+        revision => format!("hub {repo} at {revision}"),
+    }
+}
+
+/// Pins the revision to a commit and chooses the files to fetch.
+pub(super) async fn resolve(
+    settings: &Settings,
+    repo: &str,
+    revision: &str,
+) -> Result<(Repository, Vec<Offered>)> {
+    let endpoint = Url::parse(&settings.endpoint)
+        .map_err(|error| Error::unreachable(&settings.endpoint, error.to_string()))?;
+    let client = client(settings, &endpoint)?;
+    let commit = pin(settings, client.clone(), repo, revision).await?;
+    let (repo, settings) = (repo.to_owned(), settings.clone());
+    let guides = BTreeMap::new();
+    let mut repository = Repository { client, settings, endpoint, repo, commit, guides };
+    let files = repository.choose().await?;
+    Ok((repository, files))
+}
+
+impl Repository {
+    /// Fetches one file.
+    pub(super) async fn fetch(
+        &self,
+        file: &Offered,
+        mut staging: Staging,
+        meter: &mut Meter,
+    ) -> Result<Staging> {
+        if let Some(bytes) = self.guides.get(&file.path) {
+            staging.restart()?;
+            staging.write(bytes)?;
+            return Ok(staging);
+        }
+        let what = format!("'{}' of '{}' on the hub", file.path, self.repo);
+        let url = self.file_url(&file.path);
+        let (client, settings) = (&self.client, &self.settings);
+        Download { client, settings, url, size: file.size, what }.run(staging, meter).await
+    }
+
+    async fn choose(&mut self) -> Result<Vec<Offered>> {
+        let offered = self.list().await?;
+        let paths: BTreeSet<String> = offered.keys().cloned().collect();
+        for path in guides(&paths) {
+            let what = format!("'{path}' of '{}' on the hub", self.repo);
+            let bytes = self.small(&what, self.file_url(&path), GUIDE_LIMIT_BYTES).await?;
+            self.guides.insert(path, bytes);
+        }
+        let chosen = choose_files(&paths, &self.guides)?;
+        Ok(chosen.iter().filter_map(|path| offered.get(path).cloned()).collect())
+    }
+
+    async fn list(&self) -> Result<BTreeMap<String, Offered>> {
+        let mut url = self.url(&["api", "models"], "revision");
+        url.query_pairs_mut().append_pair("blobs", "true");
+        let what = format!("the file list of '{}' on the hub", self.repo);
+        let bytes = self.small(&what, url, LISTING_LIMIT_BYTES).await?;
+        let listing: Listing = parse(&what, &bytes)?;
+        let mut siblings = listing.siblings;
+        if siblings.iter().all(|sibling| sibling.size.is_none() && sibling.lfs.is_none()) {
+            // Some mirrors leave out sizes and digests here, but tell them in the file tree.
+            siblings = self.tree().await.unwrap_or(siblings);
+        }
+        Ok(siblings.into_iter().filter_map(offered).collect())
+    }
+
+    async fn tree(&self) -> Result<Vec<Sibling>> {
+        let mut url = self.url(&["api", "models"], "tree");
+        url.query_pairs_mut().append_pair("recursive", "true");
+        let what = format!("the file tree of '{}' on the hub", self.repo);
+        parse(&what, &self.small(&what, url, LISTING_LIMIT_BYTES).await?)
+    }
+
+    async fn small(&self, what: &str, url: Url, limit: usize) -> Result<Vec<u8>> {
+        let request = authorised(self.client.get(url), &self.settings);
+        small(what, request, self.settings.stall, limit).await
+    }
+
+    fn file_url(&self, path: &str) -> Url {
+        let mut url = self.url(&[], "resolve");
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.extend(path.split('/'));
+        }
+        url
+    }
+
+    /// Returns `<endpoint>/<prefix>/<repo>/<verb>/<commit>`.
+    fn url(&self, prefix: &[&str], verb: &str) -> Url {
+        let mut url = self.endpoint.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            let path = segments.pop_if_empty().extend(prefix).extend(self.repo.split('/'));
+            path.extend([verb, &self.commit]);
+        }
+        url
+    }
+}
+
+/// Returns the commit that a revision stands for.
+async fn pin(settings: &Settings, client: Client, repo: &str, revision: &str) -> Result<String> {
+    let (owner, name) = hf_hub::split_id(repo);
+    let hub = HFClient::builder()
+        .endpoint(&settings.endpoint)
+        .client(client)
+        .user_agent(&settings.user_agent)
+        // hf-hub looks for a token in the environment unless it has one; this one it cannot send.
+        .token(settings.token.as_deref().unwrap_or("\n"))
+        .cache_enabled(false)
+        .cache_dir("unused")
+        .retry_max_attempts(1)
+        .build()
+        .map_err(|error| Error::unreachable("the hub", root_cause(&error)))?;
+    let model = hub.model(owner, name);
+    let info = model.info().revision(revision).send().await;
+    let info = info.map_err(|error| translate(settings, repo, revision, &error))?;
+    // A mirror that tells no commit is asked for the revision itself.
+    Ok(info.sha.unwrap_or_else(|| revision.to_owned()))
+}
+
+/// Says in our words why the hub does not give a repository.
+fn translate(settings: &Settings, repo: &str, revision: &str, error: &HFError) -> Error {
+    let not_found =
+        || Error::NotOffered(format!("the hub has no '{repo}' with revision '{revision}'"));
+    match error {
+        HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => not_found(),
+        HFError::AuthRequired { context, .. } | HFError::Forbidden { context, .. } => {
+            match context.error_code.as_deref() {
+                Some("GatedRepo") => Error::Gated(repo.to_owned()),
+                Some("RepoNotFound" | "RevisionNotFound") => not_found(),
+                _ if settings.token.is_none() => Error::Unauthorized(format!(
+                    "'{repo}' does not exist on the hub or is private; if it is private, set HF_TOKEN"
+                )),
+                _ => Error::Unauthorized(format!("the hub refuses HF_TOKEN for '{repo}'")),
+            }
+        }
+        HFError::Http { context, .. } => Error::unreachable("the hub", context.status.to_string()),
+        HFError::RateLimited { .. } => {
+            Error::unreachable("the hub", "too many requests, try again later")
+        }
+        error => Error::unreachable("the hub", root_cause(error)),
+    }
+}
+
+fn client(settings: &Settings, endpoint: &Url) -> Result<Client> {
+    let mut builder = Client::builder()
+        .user_agent(&settings.user_agent)
+        .connect_timeout(settings.connect)
+        .read_timeout(settings.stall);
+    if matches!(endpoint.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| Error::unreachable("the hub", root_cause(&error)))
+}
+
+fn offered(sibling: Sibling) -> Option<(String, Offered)> {
+    let path = sibling.rfilename.or(sibling.path)?;
+    let hex = sibling.lfs.as_ref().and_then(|lfs| lfs.sha256.as_deref().or(lfs.oid.as_deref()));
+    let digest = hex.and_then(Digest::from_hex);
+    let size = sibling.lfs.and_then(|lfs| lfs.size).or(sibling.size);
+    Some((path.clone(), Offered { path, size, digest }))
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(what: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::unreachable(what, format!("it cannot be understood: {error}")))
+}

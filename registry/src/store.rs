@@ -1,0 +1,92 @@
+//! Where on disk is a blob, and which models are there? The store, laid out as Ollama's.
+//!
+//! ```text
+//! manifests/<host>/<namespace>/<model>/<tag>   the manifest; its rename is the commit point
+//! blobs/sha256-<hex>                           never changed after its rename
+//! blobs/sha256-<hex>-partial                   a download that can be resumed, locked by its writer
+//! staging/                                     unnamed temporary files
+//! vecuna.lock                                  held while manifests change
+//! ```
+//! No path is built from anything but a validated `Name` or `Digest`.
+
+mod blobs;
+mod change;
+mod models;
+mod prune;
+mod pump;
+mod staging;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use modelfiles::{Digest, Name};
+
+use crate::error::{Error, Result};
+pub use models::Stored;
+pub(crate) use models::is_inside;
+pub use pump::Pump;
+pub use staging::Staging;
+
+/// A content-addressed store in one directory.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: Arc<Path>,
+}
+
+impl Store {
+    /// Opens the store in a directory, and creates the directory where it is missing.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let store = Self { root: Arc::from(root.into()) };
+        for folder in [store.blobs(), store.manifests(), store.staging_folder()] {
+            if let Err(cause) = fs::create_dir_all(&folder)
+                // A store that cannot be written can still be read.
+                && !store.root.is_dir()
+            {
+                return Err(Error::Io { path: store.root.to_path_buf(), cause });
+            }
+        }
+        Ok(store)
+    }
+
+    /// Returns the directory of the store.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns where a blob lies, or would lie.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.file_name())
+    }
+
+    fn partial_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(format!("{}-partial", digest.file_name()))
+    }
+
+    fn manifest_path(&self, name: &Name) -> PathBuf {
+        let mut path = self.manifests();
+        path.extend(name.parts());
+        path
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    fn manifests(&self) -> PathBuf {
+        self.root.join("manifests")
+    }
+
+    pub(crate) fn staging_folder(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    pub(crate) fn io(&self, path: &Path, cause: std::io::Error) -> Error {
+        Error::io(&self.root, path, cause)
+    }
+}
+
+/// Makes a rename inside a directory survive a power cut.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}

@@ -1,0 +1,96 @@
+//! Is a blob there, and are its bytes what its digest says?
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use modelfiles::Digest;
+use rustix::fs::OFlags;
+
+use super::Store;
+use crate::error::{Error, Result};
+use crate::hash::{Hasher, digest_of, read_all};
+
+impl Store {
+    /// Returns the size of a blob, if the store holds it as a regular file.
+    pub fn size_of(&self, digest: &Digest) -> Option<u64> {
+        let metadata = fs::symlink_metadata(self.blob_path(digest)).ok()?;
+        metadata.is_file().then_some(metadata.len())
+    }
+
+    /// Returns the bytes of a blob that is at most `limit` bytes long.
+    pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
+        let path = self.blob_path(digest);
+        let mut bytes = Vec::new();
+        let file = self.open_blob(digest)?;
+        file.take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|e| self.io(&path, e))?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::Corrupt(format!("blob {digest} is longer than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    /// Stores bytes and returns their digest and size.
+    pub fn put_bytes(&self, bytes: &[u8]) -> Result<(Digest, u64)> {
+        let digest = digest_of(bytes);
+        let size = bytes.len() as u64;
+        if self.size_of(&digest) == Some(size) {
+            return Ok((digest, size));
+        }
+        let mut staging = self.stage(Some(digest))?;
+        staging.write(bytes)?;
+        staging.finish()
+    }
+
+    /// Reads a blob and compares its digest.
+    pub fn verify(&self, digest: &Digest) -> Result<()> {
+        let mut hasher = Hasher::default();
+        read_all(&mut hasher, &mut self.open_blob(digest)?)
+            .map_err(|cause| self.io(&self.blob_path(digest), cause))?;
+        match hasher.finish() {
+            got if got == *digest => Ok(()),
+            got => Err(Error::DigestMismatch { want: *digest, got }),
+        }
+    }
+
+    /// Removes a blob that `verify` has refused.
+    pub(crate) fn discard(&self, digest: &Digest) -> Result<()> {
+        self.unlink(&self.blob_path(digest))
+    }
+
+    pub(super) fn unlink(&self, path: &Path) -> Result<()> {
+        match fs::remove_file(path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(self.io(path, cause)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a blob; a link or a device under its name is as good as nothing.
+    fn open_blob(&self, digest: &Digest) -> Result<File> {
+        let path = self.blob_path(digest);
+        let file = match open_plain(OpenOptions::new().read(true), &path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(self.io(&path, error));
+            }
+            Err(error) => {
+                tracing::debug!(%digest, %error, "blob cannot be opened");
+                return Err(Error::MissingBlob(*digest));
+            }
+        };
+        Ok(file)
+    }
+}
+
+/// Opens a regular file: no link is followed and no pipe waited for.
+pub(super) fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    Ok(file)
+}

@@ -1,0 +1,212 @@
+//! Which models does the store hold, and which files is one made of?
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use modelfiles::{Digest, Name};
+
+use super::Store;
+use crate::error::{Error, Result};
+use crate::hash::digest_of;
+use crate::manifest::{Layer, Manifest, media};
+
+/// A manifest larger than this is not one of ours.
+const MANIFEST_LIMIT_BYTES: u64 = 8 << 20;
+/// A manifest lies exactly this many levels below `manifests/`.
+const LEVELS: usize = 4;
+
+/// A model in the store.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The name, as it is spelled on disk.
+    pub name: Name,
+    /// The list of its blobs.
+    pub manifest: Manifest,
+    /// The digest of the manifest file, which identifies the model.
+    pub digest: Digest,
+    /// The time of the last change.
+    pub modified: SystemTime,
+}
+
+impl Store {
+    /// Returns every readable model, the newest first.
+    pub fn list(&self) -> Result<Vec<Stored>> {
+        let mut models: Vec<Stored> =
+            self.names()?.iter().filter_map(|name| self.read(name).ok()).collect();
+        models.sort_by(|a, b| {
+            b.modified.cmp(&a.modified).then_with(|| a.name.parts().cmp(&b.name.parts()))
+        });
+        Ok(models)
+    }
+
+    /// Returns the model of this name, whatever the case of its letters.
+    pub fn find(&self, name: &Name) -> Result<Stored> {
+        self.read(&self.existing(name)?)
+    }
+
+    /// Returns the name with each part spelled as in the models that exist.
+    pub fn existing(&self, name: &Name) -> Result<Name> {
+        if self.manifest_path(name).is_file() {
+            return Ok(name.clone());
+        }
+        let names = self.names()?;
+        if let Some(same) = names.iter().find(|other| other.same(name)) {
+            return Ok(same.clone());
+        }
+        Ok(respell(name, &names))
+    }
+
+    /// Returns the name of every manifest file, readable or not.
+    pub fn names(&self) -> Result<Vec<Name>> {
+        let mut names = Vec::new();
+        let folder = self.manifests();
+        walk(&folder, &mut Vec::new(), &mut names).map_err(|cause| self.io(&folder, cause))?;
+        Ok(names)
+    }
+
+    /// Returns the files of a model in repository layout: path → blob.
+    pub fn files(&self, model: &Stored) -> Result<BTreeMap<String, PathBuf>> {
+        self.layer_files(model.manifest.layers_of(media::FILE))
+    }
+
+    pub(crate) fn layer_files<'a>(
+        &self,
+        layers: impl Iterator<Item = &'a Layer>,
+    ) -> Result<BTreeMap<String, PathBuf>> {
+        let mut files = BTreeMap::new();
+        for layer in layers {
+            let path = layer.name.as_deref().unwrap_or_default();
+            if !is_inside(path) {
+                return Err(Error::Corrupt(format!(
+                    "file name '{}' is not allowed",
+                    path.escape_debug()
+                )));
+            }
+            self.check(layer)?;
+            if files.insert(path.to_owned(), self.blob_path(&layer.digest)).is_some() {
+                return Err(Error::Corrupt(format!("file '{path}' is listed twice")));
+            }
+        }
+        Ok(files)
+    }
+
+    /// Checks that the layer's blob exists and has the size that the manifest tells.
+    pub(super) fn check(&self, layer: &Layer) -> Result<()> {
+        let size = self.size_of(&layer.digest).ok_or(Error::MissingBlob(layer.digest))?;
+        if size == layer.size {
+            return Ok(());
+        }
+        let (digest, want) = (layer.digest, layer.size);
+        Err(Error::Corrupt(format!("blob {digest} has {size} bytes, its manifest says {want}")))
+    }
+
+    pub(super) fn read(&self, name: &Name) -> Result<Stored> {
+        let (bytes, modified) = self.manifest_bytes(name)?;
+        let manifest = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::Corrupt(format!("manifest of '{name}' is damaged: {error}")))?;
+        Ok(Stored { name: name.clone(), manifest, digest: digest_of(&bytes), modified })
+    }
+
+    pub(super) fn manifest_bytes(&self, name: &Name) -> Result<(Vec<u8>, SystemTime)> {
+        let path = self.manifest_path(name);
+        let read = || -> io::Result<_> {
+            // Asked before opening: opening a pipe would wait for its writer.
+            if !fs::metadata(&path)?.is_file() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            let file = fs::File::open(&path)?;
+            let mut bytes = Vec::new();
+            (&file).take(MANIFEST_LIMIT_BYTES).read_to_end(&mut bytes)?;
+            Ok((bytes, file.metadata()?.modified()?))
+        };
+        read().map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound(name.clone()),
+            _ => self.io(&path, cause),
+        })
+    }
+}
+
+/// Tells whether a repository path stays inside its repository.
+pub(crate) fn is_inside(path: &str) -> bool {
+    !path.is_empty()
+        && path.len() <= 255
+        && !path.contains(|c: char| c == '\\' || c.is_control())
+        && !path.ends_with('/')
+        && !path.contains("//")
+        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+        && !path.split('/').any(|part| part == ".")
+}
+
+/// Takes over the spelling of each part from any model that has the same part.
+fn respell(name: &Name, names: &[Name]) -> Name {
+    let mut parts = name.parts();
+    for (index, part) in parts.iter_mut().enumerate() {
+        let known = names.iter().map(|other| other.parts()[index]);
+        let mut same = known.filter(|other| other.eq_ignore_ascii_case(part));
+        if let Some(spelled) = same.next() {
+            *part = spelled;
+        }
+    }
+    Name::from_parts(parts).unwrap_or_else(|| name.clone())
+}
+
+fn walk(folder: &Path, parts: &mut Vec<String>, names: &mut Vec<Name>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // A model may be removed while the store is listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Ok(part) = entry.file_name().into_string() else { continue };
+        let path = entry.path();
+        // Links are followed here, as Ollama does.
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        parts.push(part);
+        if parts.len() < LEVELS && metadata.is_dir() {
+            walk(&path, parts, names)?;
+        }
+        if parts.len() == LEVELS && metadata.is_file() {
+            names.extend(name_of(parts));
+        }
+        parts.pop();
+    }
+    Ok(())
+}
+
+fn name_of(parts: &[String]) -> Option<Name> {
+    let [host, namespace, model, tag] = parts else { return None };
+    Name::from_parts([host, namespace, model, tag])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_inside() {
+        for path in ["model.safetensors", "1_Pooling/config.json", "a/b/c.txt", "..a", "a b"] {
+            assert!(is_inside(path), "{path}");
+        }
+        for path in [
+            "",
+            "/etc/passwd",
+            "..",
+            "a/../b",
+            "../a",
+            "a//b",
+            "a/",
+            "./a",
+            "a/./b",
+            "a\\b",
+            "a\0b",
+            "a\nb",
+        ] {
+            assert!(!is_inside(path), "{path:?}");
+        }
+    }
+}

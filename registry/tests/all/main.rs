@@ -1,0 +1,7 @@
+//! Does the store keep its promises, and do pulls survive what servers and disks do to them?
+
+mod hub;
+mod pulls;
+mod sources;
+mod store;
+mod world;
