@@ -1,0 +1,43 @@
+//! BERT: MiniLM, bge, e5, gte v1, mxbai, arctic-embed, SimCSE and most sentence-transformers models.
+
+use super::{Architecture, Slot, activation, learned_positions};
+use crate::{Error, Plan, plan::most, settings::Settings};
+
+pub(super) const ARCHITECTURE: Architecture = Architecture { model_types: &["bert"], plan, stem };
+
+/// Computes the plan; RoBERTa shares it but for its positions.
+pub(super) fn plan(config: &Settings) -> Result<Plan, Error> {
+    learned_positions(config)?;
+    Ok(Plan {
+        architecture: config.text(&["model_type"]).unwrap_or("bert").to_owned(),
+        hidden: config.size(&["hidden_size"], most::WIDTH)?,
+        layers: config.size(&["num_hidden_layers"], most::LAYERS)?,
+        heads: config.size(&["num_attention_heads"], most::WIDTH)?,
+        inner: config.size(&["intermediate_size"], most::WIDTH)?,
+        activation: activation(config, "hidden_act")?,
+        epsilon: config.number(&["layer_norm_eps"]).unwrap_or(1e-12),
+        vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
+        positions: config.size_or(&["max_position_embeddings"], 512, most::POSITIONS)?,
+        first_position: 0,
+        token_types: config.size_or(&["type_vocab_size"], 2, most::POSITIONS)?,
+    })
+}
+
+/// Names the tensors as transformers does.
+pub(super) fn stem(slot: Slot) -> String {
+    let layer = |layer: usize, name: &str| format!("encoder.layer.{layer}.{name}");
+    match slot {
+        Slot::TokenTable => "embeddings.word_embeddings".to_owned(),
+        Slot::PositionTable => "embeddings.position_embeddings".to_owned(),
+        Slot::TypeTable => "embeddings.token_type_embeddings".to_owned(),
+        Slot::EmbeddingNorm => "embeddings.LayerNorm".to_owned(),
+        Slot::Query(l) => layer(l, "attention.self.query"),
+        Slot::Key(l) => layer(l, "attention.self.key"),
+        Slot::Value(l) => layer(l, "attention.self.value"),
+        Slot::AttentionOutput(l) => layer(l, "attention.output.dense"),
+        Slot::AttentionNorm(l) => layer(l, "attention.output.LayerNorm"),
+        Slot::Up(l) => layer(l, "intermediate.dense"),
+        Slot::Down(l) => layer(l, "output.dense"),
+        Slot::OutputNorm(l) => layer(l, "output.LayerNorm"),
+    }
+}

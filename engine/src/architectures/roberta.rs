@@ -1,0 +1,16 @@
+//! RoBERTa, XLM-RoBERTa and CamemBERT: BERT whose positions start behind the padding id.
+
+use super::{Architecture, bert};
+use crate::{Error, Plan, plan::most, settings::Settings};
+
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture { model_types: &["roberta", "xlm-roberta", "camembert"], plan, stem: bert::stem };
+
+fn plan(config: &Settings) -> Result<Plan, Error> {
+    let padding = config.number(&["pad_token_id"]).unwrap_or(1.0);
+    if !(0.0..most::POSITIONS as f64).contains(&padding) {
+        return Err(config.error("'pad_token_id' is out of range"));
+    }
+    // transformers numbers real tokens from padding_idx + 1 (create_position_ids_from_input_ids).
+    Ok(Plan { first_position: padding as usize + 1, ..bert::plan(config)? })
+}

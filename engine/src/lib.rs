@@ -1,0 +1,24 @@
+//! How a text becomes a vector: plans, weights, tokens, executors and heads.
+//!
+//! Synchronous and silent: no network, no names, no environment, nothing printed. A model comes in as a map from
+//! the paths of its repository to files on disk, and goes out as an [`Embedder`].
+
+mod architectures;
+mod embedder;
+mod error;
+mod executor;
+mod heads;
+mod plan;
+mod repository;
+mod settings;
+mod tokens;
+mod weights;
+
+pub use architectures::supports;
+pub use embedder::{Description, Embedder, Output, describe};
+pub use error::Error;
+pub use plan::Plan;
+pub use tokens::{Overflow, Prompt, Tokens};
+
+/// The files of a model: path in its repository → file on disk.
+pub type Files = std::collections::BTreeMap<String, std::path::PathBuf>;

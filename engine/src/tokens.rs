@@ -1,0 +1,217 @@
+//! How a text becomes token ids: prompts, special tokens, and what happens to a text that is too long.
+
+use std::collections::BTreeMap;
+
+use modelfiles::recipe::Side;
+use tokenizers::{
+    NormalizerWrapper, Tokenizer, models::wordpiece::WordPiece, normalizers,
+    pre_tokenizers::bert::BertPreTokenizer, processors::bert::BertProcessing,
+};
+
+use crate::{Error, repository::Repository};
+
+/// Which prompt goes before a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// The model's default, mostly none.
+    Default,
+    /// The one for queries, else the default.
+    Query,
+    /// The one for documents, else the default.
+    Document,
+}
+
+/// What to do with a text of too many tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// Cut it.
+    Truncate,
+    /// Fail.
+    Refuse,
+}
+
+/// The tokens of one text, special tokens included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// Ids, all within the token table.
+    pub ids: Vec<u32>,
+    /// Whether the text was cut.
+    pub truncated: bool,
+    /// How many tokens at the start the pooling passes over.
+    pub(crate) skipped: usize,
+}
+
+/// The tokenizer of a model, shared by all threads.
+pub(crate) struct Tokeniser {
+    inner: Tokenizer,
+    /// Special tokens before and after every text.
+    before: Vec<u32>,
+    after: Vec<u32>,
+    side: Side,
+    prompts: BTreeMap<String, String>,
+    default_prompt: String,
+    include_prompt: bool,
+    vocabulary: usize,
+}
+
+impl Tokeniser {
+    /// Builds the tokenizer of a repository.
+    pub(crate) fn open(repository: &Repository<'_>, vocabulary: usize) -> Result<Self, Error> {
+        let mut inner = read(repository)?;
+        // Some files carry the padding and truncation of a training run: all-MiniLM-L6-v2 pads to 128.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(error)?;
+        if repository.lower_case {
+            lower_case(&mut inner)?;
+        }
+        let (before, after) = specials(&inner)?;
+        Ok(Self {
+            inner,
+            before,
+            after,
+            side: repository.truncation_side,
+            prompts: repository.prompts.clone(),
+            default_prompt: repository.default_prompt.clone().unwrap_or_default(),
+            include_prompt: repository.pooling.include_prompt,
+            vocabulary,
+        })
+    }
+
+    /// Returns the number of special tokens around every text.
+    pub(crate) fn specials(&self) -> usize {
+        self.before.len() + self.after.len()
+    }
+
+    /// Tokenises a text behind a prompt, to at most `limit` tokens.
+    pub(crate) fn encode(
+        &self,
+        text: &str,
+        prompt: Prompt,
+        limit: usize,
+        overflow: Overflow,
+    ) -> Result<Tokens, Error> {
+        let prompt = self.prompt(prompt);
+        let ids =
+            if prompt.is_empty() { self.ids(text)? } else { self.ids(&format!("{prompt}{text}"))? };
+        let mut tokens = self.fit(ids, limit, overflow)?;
+        if !self.include_prompt && !prompt.is_empty() {
+            let prompt_tokens = self.before.len() + self.ids(prompt)?.len();
+            tokens.skipped = prompt_tokens.min(tokens.ids.len().saturating_sub(1));
+        }
+        Ok(tokens)
+    }
+
+    /// Takes token ids that the caller made, with or without special tokens around them.
+    pub(crate) fn adopt(
+        &self,
+        ids: Vec<u32>,
+        limit: usize,
+        overflow: Overflow,
+    ) -> Result<Tokens, Error> {
+        let whole = ids.len() >= self.specials()
+            && ids.starts_with(&self.before)
+            && ids.ends_with(&self.after);
+        let bare =
+            if whole { ids[self.before.len()..ids.len() - self.after.len()].to_vec() } else { ids };
+        self.fit(bare, limit, overflow)
+    }
+
+    /// Cuts to what fits between the special tokens, and adds them.
+    fn fit(&self, mut ids: Vec<u32>, limit: usize, overflow: Overflow) -> Result<Tokens, Error> {
+        let room = limit.saturating_sub(self.specials());
+        let truncated = ids.len() > room;
+        if truncated {
+            self.may_cut(ids.len(), room, limit, overflow)?;
+            match self.side {
+                Side::Right => ids.truncate(room),
+                Side::Left => drop(ids.drain(..ids.len() - room)),
+            }
+        }
+        let ids: Vec<u32> = [&self.before[..], &ids, &self.after].concat();
+        match ids.iter().find(|id| **id as usize >= self.vocabulary) {
+            Some(id) => Err(Error::Tokenizer(format!("token {id} is outside the vocabulary"))),
+            None => Ok(Tokens { ids, truncated, skipped: 0 }),
+        }
+    }
+
+    fn may_cut(
+        &self,
+        length: usize,
+        room: usize,
+        limit: usize,
+        overflow: Overflow,
+    ) -> Result<(), Error> {
+        if room == 0 {
+            return Err(Error::NoRoom);
+        }
+        if overflow == Overflow::Refuse {
+            return Err(Error::TooLong { tokens: length + self.specials(), limit });
+        }
+        Ok(())
+    }
+
+    fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(self.inner.encode_fast(text, false).map_err(error)?.get_ids().to_vec())
+    }
+
+    /// Returns the text of a prompt, by the fall-back order of sentence-transformers.
+    fn prompt(&self, prompt: Prompt) -> &str {
+        let names: &[&str] = match prompt {
+            Prompt::Default => &[],
+            Prompt::Query => &["query"],
+            Prompt::Document => &["document", "passage", "corpus"],
+        };
+        names.iter().find_map(|name| self.prompts.get(*name)).unwrap_or(&self.default_prompt)
+    }
+}
+
+/// Reads `tokenizer.json`, or builds WordPiece from the `vocab.txt` of an old BERT repository.
+fn read(repository: &Repository<'_>) -> Result<Tokenizer, Error> {
+    if let Some(path) = repository.tokenizer_file("tokenizer.json") {
+        return Tokenizer::from_file(path).map_err(|e| Error::file("tokenizer.json", e));
+    }
+    let vocabulary = repository
+        .tokenizer_file("vocab.txt")
+        .ok_or_else(|| Error::file("tokenizer.json", "missing"))?;
+    word_piece(vocabulary).map_err(|e| Error::file("vocab.txt", e))
+}
+
+fn word_piece(vocabulary: &std::path::Path) -> tokenizers::Result<Tokenizer> {
+    let vocabulary = vocabulary.to_str().ok_or("the path is not UTF-8")?;
+    let model = WordPiece::from_file(vocabulary).unk_token("[UNK]".to_owned()).build()?;
+    let mut tokenizer = Tokenizer::new(model);
+    let id = |token: &str| {
+        let id = tokenizer.token_to_id(token).ok_or(format!("no {token}"))?;
+        Ok::<_, String>((token.to_owned(), id))
+    };
+    let (sep, cls) = (id("[SEP]")?, id("[CLS]")?);
+    tokenizer.with_normalizer(Some(normalizers::BertNormalizer::default()))?;
+    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+    tokenizer.with_post_processor(Some(BertProcessing::new(sep, cls)));
+    Ok(tokenizer)
+}
+
+/// Lower-cases before anything else that the tokenizer does.
+fn lower_case(tokenizer: &mut Tokenizer) -> Result<(), Error> {
+    let mut steps = vec![NormalizerWrapper::Lowercase(normalizers::utils::Lowercase)];
+    steps.extend(tokenizer.get_normalizer().cloned());
+    let sequence = normalizers::Sequence::new(steps);
+    tokenizer.with_normalizer(Some(sequence)).map_err(error)?;
+    Ok(())
+}
+
+/// Finds the special tokens around a text, by tokenising one with and without them.
+fn specials(tokenizer: &Tokenizer) -> Result<(Vec<u32>, Vec<u32>), Error> {
+    let ids = |special| tokenizer.encode_fast("a", special).map(|found| found.get_ids().to_vec());
+    let (bare, whole) = (ids(false).map_err(error)?, ids(true).map_err(error)?);
+    let start = whole.windows(bare.len().max(1)).position(|window| window == bare);
+    let start = start.ok_or_else(|| {
+        Error::file("tokenizer.json", "its special tokens are not around the text")
+    })?;
+    Ok((whole[..start].to_vec(), whole[start + bare.len()..].to_vec()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
+fn error(error: tokenizers::Error) -> Error {
+    Error::Tokenizer(error.to_string())
+}

@@ -1,0 +1,194 @@
+//! Where tensors come from: mapped safetensors, or PyTorch files read as data only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use candle_core::{DType, Device, Tensor, pickle::PthTensors, safetensors::MmapedSafetensors};
+
+use crate::{Error, Files, repository};
+
+/// Shape and element type of a tensor, known from a header.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Header {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) dtype: DType,
+}
+
+/// The open weight files of one folder.
+pub(crate) struct Weights {
+    reader: Reader,
+    /// Path of the first file, for messages.
+    file: String,
+    headers: BTreeMap<String, Header>,
+    /// What stands before the names that an architecture gives.
+    prefix: String,
+}
+
+enum Reader {
+    Mapped(MmapedSafetensors),
+    Pickled(Vec<PthTensors>),
+}
+
+impl Weights {
+    /// Opens what the folder has, in the order that sentence-transformers prefers: safetensors, sharded
+    /// safetensors, PyTorch, sharded PyTorch.
+    pub(crate) fn open(files: &Files, folder: &str) -> Result<Self, Error> {
+        for (name, mapped) in [("model.safetensors", true), ("pytorch_model.bin", false)] {
+            let single = format!("{folder}{name}");
+            if files.contains_key(&single) {
+                return Self::read(files, vec![single], mapped);
+            }
+            let index = format!("{folder}{name}.index.json");
+            if let Some(shards) = shards(files, folder, &index)? {
+                return Self::read(files, shards, mapped);
+            }
+        }
+        Err(Error::file(
+            format!("{folder}model.safetensors"),
+            "no weights in a format that can be read",
+        ))
+    }
+
+    fn read(files: &Files, names: Vec<String>, mapped: bool) -> Result<Self, Error> {
+        let path =
+            |name: &String| files.get(name).cloned().ok_or_else(|| Error::file(name, "missing"));
+        let paths = names.iter().map(path).collect::<Result<Vec<PathBuf>, Error>>()?;
+        let file = names.into_iter().next().unwrap_or_default();
+        let reader = if mapped { map(&file, &paths)? } else { unpickle(&file, &paths)? };
+        let headers = reader.headers(&file)?;
+        Ok(Self { reader, file, headers, prefix: String::new() })
+    }
+
+    /// Finds what stands before the names, from the full name of a tensor that must be there.
+    pub(crate) fn anchor(&mut self, name: &str) -> Result<(), Error> {
+        let found = self.headers.keys().filter_map(|key| key.strip_suffix(name));
+        let prefix = found.filter(|prefix| prefix.is_empty() || prefix.ends_with('.')).min();
+        let prefix =
+            prefix.ok_or_else(|| Error::file(&self.file, format!("no tensor '{name}'")))?;
+        self.prefix = prefix.to_owned();
+        Ok(())
+    }
+
+    /// Returns the number of weights, and the element type that most of them have.
+    pub(crate) fn census(&self) -> (u64, Option<DType>) {
+        let mut counts: Vec<(DType, u64)> = Vec::new();
+        for header in self.headers.values().filter(|header| header.dtype.is_float()) {
+            let count = header.shape.iter().fold(1u64, |n, d| n.saturating_mul(*d as u64));
+            match counts.iter_mut().find(|(dtype, _)| *dtype == header.dtype) {
+                Some((_, sum)) => *sum = sum.saturating_add(count),
+                None => counts.push((header.dtype, count)),
+            }
+        }
+        let total = counts.iter().fold(0u64, |sum, (_, n)| sum.saturating_add(*n));
+        (total, counts.iter().max_by_key(|(_, n)| *n).map(|(dtype, _)| *dtype))
+    }
+
+    /// Reads `<stem>.weight` as f32; a norm may call it gamma, as the first BERT files did.
+    pub(crate) fn weight(&self, stem: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        self.tensor(&[&format!("{stem}.weight"), &format!("{stem}.gamma")], shape)
+    }
+
+    /// Reads `<stem>.bias` as f32; a norm may call it beta.
+    pub(crate) fn bias(&self, stem: &str, size: usize) -> Result<Tensor, Error> {
+        self.tensor(&[&format!("{stem}.bias"), &format!("{stem}.beta")], &[size])
+    }
+
+    fn tensor(&self, names: &[&str], shape: &[usize]) -> Result<Tensor, Error> {
+        let names = names.iter().map(|name| format!("{}{name}", self.prefix));
+        let (name, header) = names
+            .clone()
+            .find_map(|name| self.headers.get(&name).map(|header| (name, header)))
+            .ok_or_else(|| {
+                let wanted = names.clone().next().unwrap_or_default();
+                Error::file(&self.file, format!("no tensor '{wanted}'"))
+            })?;
+        if header.shape != shape || !header.dtype.is_float() {
+            let problem = format!("tensor '{name}' is {header:?}, wanted {shape:?}");
+            return Err(Error::file(&self.file, problem));
+        }
+        let tensor = match &self.reader {
+            Reader::Mapped(files) => files.load(&name, &Device::Cpu)?,
+            Reader::Pickled(files) => pickled(files, &name)?
+                .ok_or_else(|| Error::file(&self.file, format!("no tensor '{name}'")))?,
+        };
+        Ok(tensor.to_dtype(DType::F32)?.contiguous()?)
+    }
+}
+
+impl Reader {
+    fn headers(&self, file: &str) -> Result<BTreeMap<String, Header>, Error> {
+        match self {
+            Self::Mapped(files) => files
+                .tensors()
+                .into_iter()
+                .filter_map(|(name, view)| {
+                    let dtype = DType::try_from(view.dtype()).ok()?;
+                    Some(Ok((name, Header { shape: view.shape().to_vec(), dtype })))
+                })
+                .collect(),
+            Self::Pickled(files) => {
+                let infos = files.iter().flat_map(|file| file.tensor_infos());
+                let headers: BTreeMap<String, Header> = infos
+                    .map(|(name, info)| {
+                        let shape = info.layout.shape().dims().to_vec();
+                        (name.clone(), Header { shape, dtype: info.dtype })
+                    })
+                    .collect();
+                let empty = headers.is_empty();
+                if empty { Err(Error::file(file, "no tensors")) } else { Ok(headers) }
+            }
+        }
+    }
+}
+
+/// Maps safetensors files; their headers are checked against their sizes here.
+fn map(file: &str, paths: &[PathBuf]) -> Result<Reader, Error> {
+    // SAFETY: files of the store are never changed after the rename that makes them visible, and a file that somebody
+    // truncates all the same ends this process, as it would any that maps it.
+    #[expect(unsafe_code, reason = "a mapping is what makes a load take milliseconds")]
+    let mapped = unsafe { MmapedSafetensors::multi(paths) };
+    mapped.map(Reader::Mapped).map_err(|e| Error::file(file, e))
+}
+
+/// Opens PyTorch files without running anything that they hold.
+fn unpickle(file: &str, paths: &[PathBuf]) -> Result<Reader, Error> {
+    let open = |path: &PathBuf| {
+        let plain = PthTensors::new(path, None).map_err(|e| Error::file(file, old_format(&e)))?;
+        if !plain.tensor_infos().is_empty() {
+            return Ok(plain);
+        }
+        PthTensors::new(path, Some("state_dict")).map_err(|e| Error::file(file, e))
+    };
+    paths.iter().map(open).collect::<Result<_, Error>>().map(Reader::Pickled)
+}
+
+/// Explains why a PyTorch file cannot be read.
+fn old_format(error: &candle_core::Error) -> String {
+    format!("not a PyTorch file of version 1.6 or later ({error}); save the model as safetensors")
+}
+
+/// Reads a tensor from the first file that has it.
+fn pickled(files: &[PthTensors], name: &str) -> Result<Option<Tensor>, Error> {
+    for file in files {
+        if let Some(tensor) = file.get(name)? {
+            return Ok(Some(tensor));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the files that an index names.
+fn shards(files: &Files, folder: &str, index: &str) -> Result<Option<Vec<String>>, Error> {
+    let Some(bytes) = repository::read(files, index)? else { return Ok(None) };
+    let index_json: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|e| Error::file(index, e))?;
+    let map = index_json.get("weight_map").and_then(serde_json::Value::as_object);
+    let map = map.ok_or_else(|| Error::file(index, "no 'weight_map'"))?;
+    let names: BTreeSet<&str> = map.values().filter_map(serde_json::Value::as_str).collect();
+    if names.is_empty() {
+        return Err(Error::file(index, "names no files"));
+    }
+    Ok(Some(names.into_iter().map(|name| format!("{folder}{name}")).collect()))
+}

@@ -1,0 +1,230 @@
+//! Does the engine give the vectors of sentence-transformers? Tiny random models of every architecture and layout,
+//! against goldens that `goldens/make.py` made.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use engine::{Embedder, Files, Output, Overflow, Prompt, Tokens};
+use modelfiles::recipe::{Pooling, Recipe, Side};
+use serde::Deserialize;
+
+/// Largest difference of any value of two normalised vectors. Both sides compute in f32 and sum in different orders;
+/// the goldens are within 4e-7 of themselves in batches, and the nearest real mistake (tanh GELU) is 7e-5 away.
+const TOLERANCE: f32 = 1e-5;
+
+#[derive(Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+    #[serde(default)]
+    poolings: BTreeMap<String, Vec<Case>>,
+    #[serde(default)]
+    activations: BTreeMap<String, Vec<Case>>,
+    #[serde(default)]
+    truncation: BTreeMap<String, Vec<Case>>,
+    #[serde(default)]
+    tasks: BTreeMap<String, Vec<Case>>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    #[serde(default)]
+    repeat: Option<usize>,
+    /// Tokens before truncation; only there when the text was cut.
+    #[serde(default)]
+    tokens: Option<usize>,
+    ids: Vec<u32>,
+    embedding: String,
+}
+
+impl Case {
+    fn text(&self) -> String {
+        self.text.repeat(self.repeat.unwrap_or(1))
+    }
+
+    fn vector(&self) -> Vec<f32> {
+        let bytes = STANDARD.decode(&self.embedding).unwrap();
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+}
+
+fn golden(model: &str) -> Golden {
+    let path = format!("{}/../tests/goldens/models/{model}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Returns every file of a model's folder by its path in there.
+fn files(model: &str) -> Files {
+    let root = format!("{}/../tests/goldens/models/{model}", env!("CARGO_MANIFEST_DIR"));
+    let mut files = Files::new();
+    walk(Path::new(&root), "", &mut files);
+    files
+}
+
+fn walk(folder: &Path, prefix: &str, files: &mut Files) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("{prefix}{}", path.file_name().unwrap().to_str().unwrap());
+        if path.is_dir() {
+            walk(&path, &format!("{name}/"), files);
+        } else {
+            drop(files.insert(name, path));
+        }
+    }
+}
+
+/// Embeds every case alone and all together, and compares tokens and vectors.
+fn check(files: &Files, recipe: &Recipe, prompt: Prompt, cases: &[Case]) {
+    let embedder = Embedder::load(files, recipe).unwrap();
+    let limit = embedder.limit(None);
+    let tokens: Vec<Tokens> = cases
+        .iter()
+        .map(|case| embedder.tokenize(&case.text(), prompt, limit, Overflow::Truncate).unwrap())
+        .collect();
+    let output = Output::default();
+    let batch: Vec<_> = tokens.iter().map(|tokens| (tokens, output)).collect();
+    let together = embedder.embed(&batch).unwrap();
+    for ((case, tokens), together) in cases.iter().zip(&tokens).zip(together) {
+        assert_eq!(tokens.ids, case.ids, "ids of {:?}", case.text);
+        assert_eq!(tokens.truncated, case.tokens.is_some(), "cut of {:?}", case.text);
+        let alone = embedder.embed(&[(tokens, output)]).unwrap().remove(0).unwrap();
+        compare(&case.vector(), &alone, &format!("{:?} alone", case.text));
+        compare(&case.vector(), &together.unwrap(), &format!("{:?} in a batch", case.text));
+    }
+}
+
+/// Compares two vectors by the greatest difference, relative to the length of the wanted one.
+fn compare(want: &[f32], got: &[f32], what: &str) {
+    assert_eq!(want.len(), got.len(), "length of {what}");
+    let norm = want.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let worst = want.iter().zip(got).map(|(a, b)| (a - b).abs() / norm).fold(0.0, f32::max);
+    assert!(worst <= TOLERANCE, "{what}: {worst:e}");
+}
+
+fn check_model(model: &str) {
+    check(&files(model), &Recipe::default(), Prompt::Default, &golden(model).cases);
+}
+
+macro_rules! models {
+    ($($test:ident $model:literal;)*) => {
+        $(#[test] fn $test() { check_model($model) })*
+        /// A golden without a test would prove nothing.
+        #[test]
+        fn every_golden_has_a_test() {
+            let folder = format!("{}/../tests/goldens/models", env!("CARGO_MANIFEST_DIR"));
+            let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            for path in names.filter(|path| path.is_dir()) {
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                assert!([$($model),*].contains(&name.as_str()), "{name}");
+            }
+        }
+    };
+}
+
+models! {
+    pytorch_file "bert-bin";
+    dense_layers "bert-dense";
+    half_precision_file "bert-f16";
+    prompt_outside_the_pooling "bert-instruct";
+    bert "bert-mean";
+    two_poolings "bert-multi";
+    old_layout "bert-old";
+    no_modules "bert-plain";
+    names_of_pretraining "bert-pretraining";
+    default_prompt "bert-prompts";
+    sharded "bert-sharded";
+    camembert "camembert";
+    distilbert "distilbert";
+    roberta "roberta";
+    xlm_roberta "xlm-roberta";
+}
+
+#[test]
+fn every_pooling_of_the_recipe() {
+    for (name, cases) in golden("bert-mean").poolings {
+        let pooling = Pooling::parse(&name).unwrap();
+        let recipe = Recipe { pooling: Some(pooling), ..Recipe::default() };
+        check(&files("bert-mean"), &recipe, Prompt::Default, &cases);
+    }
+}
+
+#[test]
+fn every_activation() {
+    for (name, cases) in golden("bert-mean").activations {
+        let mut files = files("bert-mean");
+        let config = fs::read_to_string(&files["config.json"]).unwrap();
+        let changed =
+            config.replace("\"hidden_act\": \"gelu\"", &format!("\"hidden_act\": \"{name}\""));
+        assert_ne!(config, changed, "the activation is named in config.json");
+        let folder = tempfile::tempdir().unwrap();
+        let path: PathBuf = folder.path().join("config.json");
+        fs::write(&path, changed).unwrap();
+        files.insert("config.json".to_owned(), path);
+        check(&files, &Recipe::default(), Prompt::Default, &cases);
+    }
+}
+
+#[test]
+fn truncation_on_the_left() {
+    let recipe = Recipe { truncation_side: Some(Side::Left), ..Recipe::default() };
+    check(&files("bert-mean"), &recipe, Prompt::Default, &golden("bert-mean").truncation["left"]);
+}
+
+#[test]
+fn query_and_document_prompts() {
+    for model in ["bert-prompts", "bert-instruct"] {
+        let tasks = golden(model).tasks;
+        check(&files(model), &Recipe::default(), Prompt::Query, &tasks["query"]);
+        check(&files(model), &Recipe::default(), Prompt::Document, &tasks["document"]);
+    }
+}
+
+#[test]
+fn a_recipe_overrules_the_repository() {
+    let recipe = Recipe { normalize: Some(false), dimensions: Some(8), ..Recipe::default() };
+    let embedder = Embedder::load(&files("bert-mean"), &recipe).unwrap();
+    let tokens = embedder.tokenize("hello", Prompt::Default, 64, Overflow::Refuse).unwrap();
+    let embed = |output| embedder.embed(&[(&tokens, output)]).unwrap().remove(0).unwrap();
+    let norm = |vector: &[f32]| vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let raw = embed(Output::default());
+    assert_eq!(raw.len(), 8);
+    assert!((norm(&raw) - 1.0).abs() > 1e-3, "not normalised: {}", norm(&raw));
+    let wanted = embed(Output { normalize: true, dimensions: Some(4) });
+    assert_eq!(wanted.len(), 4);
+    assert!((norm(&wanted) - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn limits_are_kept_or_refused() {
+    let embedder = Embedder::load(&files("bert-mean"), &Recipe::default()).unwrap();
+    let text = "why is the sky blue? ".repeat(40);
+    let cut = embedder
+        .tokenize(&text, Prompt::Default, embedder.limit(Some(9)), Overflow::Truncate)
+        .unwrap();
+    assert_eq!((cut.ids.len(), cut.truncated), (9, true));
+    let refused = embedder.tokenize(&text, Prompt::Default, 9, Overflow::Refuse).unwrap_err();
+    assert_eq!(refused.to_string(), "the input length exceeds the context length");
+    let no_room = embedder.tokenize(&text, Prompt::Default, 2, Overflow::Truncate).unwrap_err();
+    assert_eq!(no_room.to_string(), "input after truncation exceeds maximum context length");
+    assert_eq!(embedder.limit(Some(usize::MAX)), 64, "the position table is the last word");
+}
+
+#[test]
+fn the_plan_counts_every_byte_before_loading() {
+    for model in ["bert-mean", "roberta", "distilbert"] {
+        let description = engine::describe(&files(model), &Recipe::default()).unwrap();
+        let described = description.plan.weights();
+        // A pooler in the file is the only thing that no plan has a slot for.
+        let pooler = description.parameters - described;
+        let hidden = description.plan.hidden as u64;
+        assert!(
+            [0, hidden * hidden + hidden].contains(&pooler),
+            "{model}: {pooler} weights without slot"
+        );
+    }
+}

@@ -1,0 +1,175 @@
+"""Which tiny models are there, and how is each made?
+
+Random weights with a large spread and norms and biases that matter, so that a forgotten term shows at once.
+"""
+
+import shutil
+import zlib
+from dataclasses import dataclass, field
+from typing import Callable
+
+import numpy as np
+import torch
+import transformers
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+
+import golden
+import layouts
+import texts
+import vocab
+
+POOLINGS = ["cls", "mean", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"]
+ACTIVATIONS = ["relu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "silu", "tanh"]
+PROMPTS = {"query": "Question: ", "document": "passage: ", "topic": "Represent the topic: "}
+
+
+@dataclass
+class Tiny:
+    """One model folder: how its encoder is built and what is done with it."""
+
+    name: str
+    encoder: Callable
+    tokenizer: Callable = vocab.wordpiece
+    pooling: str | list = "mean"
+    tail: list = field(default_factory=lambda: [Normalize()])
+    options: dict = field(default_factory=dict)
+    include_prompt: bool = True
+    layout: Callable = lambda folder: None
+    max_tokens: int | None = None
+    variants: Callable = lambda model: {}
+    same_ids: bool = True
+
+
+def bert(width=16, heads=2, layers=1, **more):
+    """A BERT for a vocabulary of the given size."""
+    sizes = {"hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": layers, "intermediate_size": 3 * width // 2}
+    return lambda size: transformers.BertModel(
+        transformers.BertConfig(vocab_size=size, max_position_embeddings=64, **sizes, **more)
+    )
+
+
+def roberta(kind, width=32, heads=4, layers=2):
+    """A RoBERTa, XLM-RoBERTa or CamemBERT: positions start behind the padding id."""
+    config, model = getattr(transformers, f"{kind}Config"), getattr(transformers, f"{kind}Model")
+    sizes = {"hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": layers, "intermediate_size": 3 * width // 2}
+    ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    more = {"max_position_embeddings": 66, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+    return lambda size: model(config(vocab_size=size, **sizes, **ids, **more))
+
+
+def distilbert(size):
+    """A DistilBERT."""
+    sizes = {"dim": 32, "n_heads": 4, "n_layers": 2, "hidden_dim": 48}
+    return transformers.DistilBertModel(transformers.DistilBertConfig(vocab_size=size, max_position_embeddings=64, **sizes))
+
+
+def of_bert(model):
+    """The same weights with every pooling, every activation, and cut from the left."""
+    pooling, config = model[1], model[0].model.config
+    poolings, activations = {}, {}
+    for pooling.pooling_mode in POOLINGS:
+        poolings[pooling.pooling_mode] = golden.cases(model, texts.TINY)
+    pooling.pooling_mode = "mean"
+    layers = [layer.intermediate for layer in model[0].model.encoder.layer]
+    kept = layers[0].intermediate_act_fn
+    for name in ACTIVATIONS:
+        for layer in layers:
+            layer.intermediate_act_fn = transformers.activations.ACT2FN[name]
+        activations[name] = golden.cases(model, texts.TINY[:3])
+    for layer in layers:
+        layer.intermediate_act_fn = kept
+    model.tokenizer.truncation_side = "left"
+    return {"poolings": poolings, "activations": activations, "truncation": {"left": golden.cases(model, texts.TINY[-1:])}}
+
+
+def of_tasks(model):
+    """What `encode_query` and `encode_document` give."""
+    return {"tasks": {task: golden.cases(model, texts.TINY, task) for task in ["query", "document"]}}
+
+
+def dense(width):
+    """Two Dense modules, one with bias and Tanh, one with neither."""
+    return [
+        Dense(width, 24, activation_function=torch.nn.Tanh()),
+        Dense(24, 12, bias=False, activation_function=torch.nn.Identity()),
+        Normalize(),
+    ]
+
+
+def cased():
+    """A tokenizer that keeps case and accents."""
+    return vocab.wordpiece(200, lowercase=False, limit=512)
+
+
+def small(limit=64):
+    """A tokenizer for the models that show a layout."""
+    return lambda: vocab.wordpiece(200, limit=limit)
+
+
+MODELS = [
+    Tiny("bert-mean", bert(32, 4, 2), variants=of_bert),
+    Tiny("roberta", roberta("Roberta"), lambda: vocab.bytelevel(limit=512), max_tokens=64),
+    Tiny("xlm-roberta", roberta("XLMRoberta"), lambda: vocab.unigram(limit=40), "cls"),
+    Tiny("camembert", roberta("Camembert", 16, 2, 1), lambda: vocab.unigram(limit=512), max_tokens=64),
+    Tiny("distilbert", distilbert, lambda: vocab.wordpiece(limit=512)),
+    Tiny("bert-old", bert(), cased, layout=layouts.old, same_ids=False),
+    Tiny("bert-bin", bert(), small(), layout=layouts.oldest),
+    Tiny("bert-plain", bert(layer_norm_eps=1e-5), small(), layout=layouts.plain),
+    Tiny("bert-sharded", bert(layers=2), small(), layout=layouts.sharded),
+    Tiny("bert-f16", bert(), small(), layout=layouts.half),
+    Tiny("bert-pretraining", bert(), small(), layout=layouts.pretraining),
+    Tiny("bert-dense", bert(), small(), tail=dense(16)),
+    Tiny("bert-multi", bert(), small(), ["mean", "cls"], tail=[]),
+    Tiny("bert-prompts", bert(), small(), options={"prompts": PROMPTS, "default_prompt_name": "topic"}, variants=of_tasks),
+    Tiny("bert-instruct", bert(), small(), options={"prompts": PROMPTS}, include_prompt=False, variants=of_tasks),
+]
+
+
+def make(folder):
+    """Makes every tiny model and its golden file anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for tiny in MODELS:
+        print(tiny.name)
+        weights = save(tiny, folder / tiny.name)
+        model = golden.load(folder / tiny.name)
+        check_weights(weights, model[0].model.state_dict(), tiny.layout is layouts.half)
+        limit = model.max_seq_length = tiny.max_tokens or model.max_seq_length
+        found = golden.cases(model, texts.TINY)
+        if tiny.same_ids and not golden.prompt(model, None):
+            inner = folder / tiny.name / ("0_Transformer" if tiny.layout is layouts.oldest else "")
+            golden.check_tokenizer(inner, found, limit)
+        golden.write(folder / f"{tiny.name}.json", tiny.name, limit, found, tiny.variants(model))
+
+
+def save(tiny, folder):
+    """Writes a model folder and says which weights its encoder has."""
+    tokenizer = tiny.tokenizer()
+    encoder = tiny.encoder(len(tokenizer)).eval()
+    width = encoder.config.hidden_size
+    for module in [encoder, *tiny.tail]:
+        randomise(module, zlib.crc32(tiny.name.encode()))
+    encoder.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    modules = [Transformer(str(folder)), Pooling(width, tiny.pooling, tiny.include_prompt), *tiny.tail]
+    model = SentenceTransformer(modules=modules, device="cpu", **tiny.options)
+    model.save(str(folder), create_model_card=False)
+    tiny.layout(folder)
+    return encoder.state_dict()
+
+
+def randomise(module, seed):
+    """Fills every parameter from a generator that gives the same numbers everywhere."""
+    numbers = np.random.default_rng(seed)
+    with torch.no_grad():
+        for name, parameter in sorted(module.named_parameters()):
+            spread = 0.25 if parameter.dim() > 1 else 0.1
+            centre = 1.0 if parameter.dim() == 1 and name.endswith("weight") else 0.0
+            parameter.copy_(torch.from_numpy(numbers.normal(centre, spread, tuple(parameter.shape))))
+
+
+def check_weights(made, loaded, half):
+    """Asserts that sentence-transformers read back every weight that was written."""
+    for name, tensor in made.items():
+        assert torch.equal(tensor.half().float() if half else tensor, loaded[name]), name
