@@ -1,0 +1,180 @@
+//! What did the person who started us ask for?
+//!
+//! A setting comes from its `VECUNA_` variable, else Ollama's variable of the same name, else the
+//! configuration file, else its default. All of them stand in [`variables`].
+
+mod file;
+mod host;
+mod hub;
+mod memory;
+mod settings;
+mod sources;
+mod surroundings;
+mod values;
+mod variables;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use modelfiles::duration::KeepAlive;
+
+pub use host::Host;
+pub use hub::Hub;
+pub use memory::MemoryBudget;
+use settings::Settings;
+pub use surroundings::Surroundings;
+pub use variables::{Variable, help, variables};
+
+/// Ollama's own limit of waiting requests.
+const MAX_QUEUE: u64 = 512;
+/// Ollama's own limit of loaded models on a machine without a GPU.
+const MAX_LOADED_MODELS: u64 = 3;
+/// Holds ten thousand long documents in one batch and still bounds a hostile client.
+const MAX_BODY_MIB: u64 = 128;
+/// What Ollama waits before it unloads a model or gives up loading one.
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The configuration file cannot be read.
+    #[error("configuration file '{}': {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The configuration file is not TOML.
+    #[error("configuration file: {0}")]
+    Syntax(String),
+    /// The configuration file names a setting that does not exist.
+    #[error("configuration file: unknown setting '{0}'")]
+    UnknownKey(String),
+    /// The configuration file gives a setting something that is no text, number, boolean or list.
+    #[error(
+        "configuration file: setting '{0}' must be a text, a number, a boolean or a list of texts"
+    )]
+    Shape(String),
+}
+
+/// Everything that can be set, read once at the start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the service listens, and where a client looks for it.
+    pub host: Host,
+    /// Whether a variable named the host, so that a client must not work without it.
+    pub host_was_set: bool,
+    /// The root of the model store.
+    pub models: PathBuf,
+    /// How long a model stays loaded after its last request.
+    pub keep_alive: KeepAlive,
+    /// How long loading a model may take; `None` is without limit.
+    pub load_timeout: Option<Duration>,
+    /// How many models may be loaded at once.
+    pub max_loaded_models: usize,
+    /// How many requests may wait.
+    pub max_queue: usize,
+    /// How much memory all loaded models may use together.
+    pub memory: MemoryBudget,
+    /// The number of tokens a text may have when neither request nor model says it.
+    pub context_length: Option<usize>,
+    /// Further browser origins that may call us, as written.
+    pub origins: Vec<String>,
+    /// Whether blobs that no model uses are kept.
+    pub noprune: bool,
+    /// The level of the log.
+    pub log_level: tracing::Level,
+    /// The largest request body, uploads of blobs excepted.
+    pub max_body_bytes: usize,
+    /// How the Hugging Face hub is reached.
+    pub hub: Hub,
+    /// The command that runs pip, when the one in the search path will not do.
+    pub pip: Option<String>,
+    /// Where systemd wants to be told that requests are taken.
+    pub notify_socket: Option<String>,
+    /// What could not be understood and was replaced by its default, for the log.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the process environment and the configuration file.
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        let surroundings = Surroundings::of_process();
+        let text = file::read(&surroundings)?;
+        Self::load_from(&surroundings, text.as_deref())
+    }
+
+    /// Reads settings from these variables alone: no file, no folder of this user.
+    pub fn load(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::load_from(&Surroundings::of_variables(variable), None)
+    }
+
+    /// Reads settings from these surroundings and the text of a configuration file.
+    pub fn load_from(
+        surroundings: &Surroundings<'_>,
+        file: Option<&str>,
+    ) -> Result<Self, ConfigError> {
+        let mut settings = Settings::new(surroundings.variable, file.unwrap_or_default())?;
+        let s = &mut settings;
+        Ok(Self {
+            host: host(s),
+            host_was_set: s.is_in_environment("VECUNA_HOST"),
+            models: s.text("VECUNA_MODELS").map_or_else(|| surroundings.models(), PathBuf::from),
+            keep_alive: s
+                .parse("VECUNA_KEEP_ALIVE", KeepAlive::from_variable)
+                .unwrap_or(KeepAlive::For(FIVE_MINUTES)),
+            load_timeout: s
+                .parse("VECUNA_LOAD_TIMEOUT", values::patience)
+                .unwrap_or(Some(FIVE_MINUTES)),
+            max_loaded_models: models_at_once(s),
+            max_queue: size(s.parse("VECUNA_MAX_QUEUE", values::natural).unwrap_or(MAX_QUEUE)),
+            memory: s.parse("VECUNA_MEMORY", MemoryBudget::parse).unwrap_or_default(),
+            context_length: context_length(s),
+            origins: s.text("VECUNA_ORIGINS").map_or_else(Vec::new, |text| values::list(&text)),
+            noprune: s.flag("VECUNA_NOPRUNE"),
+            log_level: s.text("VECUNA_DEBUG").map_or(tracing::Level::INFO, |t| values::level(&t)),
+            max_body_bytes: size(
+                s.parse("VECUNA_MAX_BODY", memory::size).unwrap_or(MAX_BODY_MIB << 20),
+            ),
+            hub: Hub::load(s, surroundings),
+            pip: s.text("VECUNA_PIP"),
+            notify_socket: (surroundings.variable)("NOTIFY_SOCKET"),
+            warnings: settings.into_warnings(),
+        })
+    }
+}
+
+/// Reads the address; a port that is none is replaced by the default, as Ollama does.
+fn host(settings: &mut Settings<'_>) -> Host {
+    let (host, warning) = Host::parse(&settings.text("VECUNA_HOST").unwrap_or_default());
+    if let Some(warning) = warning {
+        settings.warn("VECUNA_HOST", &warning);
+    }
+    host
+}
+
+/// Reads the number of models at once; 0 asks for the default, as in Ollama.
+fn models_at_once(settings: &mut Settings<'_>) -> usize {
+    let wanted = settings.parse("VECUNA_MAX_LOADED_MODELS", values::natural);
+    size(wanted.filter(|&models| models > 0).unwrap_or(MAX_LOADED_MODELS))
+}
+
+/// Reads the default number of tokens; 0 leaves it to the model, as in Ollama.
+fn context_length(settings: &mut Settings<'_>) -> Option<usize> {
+    let wanted = settings.parse("VECUNA_CONTEXT_LENGTH", values::natural);
+    wanted.filter(|&tokens| tokens > 0).map(size)
+}
+
+/// Fits a number into this machine's word.
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Returns the file named `name` in `folder`, unless the folder is unknown.
+fn within(folder: Option<&Path>, name: &str) -> Option<PathBuf> {
+    folder.map(|folder| folder.join(name))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! What answers on the port: HTTP in, vectors out, and who is in memory.
+
+mod about;
+mod api;
+mod app;
+mod body;
+pub mod config;
+mod edge;
+mod embedding;
+mod error;
+mod residency;
+mod server;
+mod worker;
+
+use std::path::Path;
+
+use modelfiles::{Digest, Known};
+
+pub use config::Config;
+pub use error::Error;
+pub use server::{local, serve};
+
+/// Says why a known model cannot run in this version, if it cannot.
+pub fn unsupported(known: &Known) -> Option<String> {
+    let architecture = known.architecture;
+    (!engine::supports(architecture)).then(|| {
+        format!(
+            "model '{}' needs the architecture '{architecture}', which cannot run in this version",
+            known.name
+        )
+    })
+}
+
+/// Returns the digest and the size of a file.
+pub fn digest_file(path: &Path) -> std::io::Result<(Digest, u64)> {
+    registry::digest_file(path)
+}

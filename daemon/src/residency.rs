@@ -1,0 +1,228 @@
+//! Which models are in memory: loads on demand, shares, expires and evicts within the limits.
+
+mod ledger;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use engine::{Embedder, Files};
+use modelfiles::{Digest, KeepAlive, Name, Recipe};
+use tokio::sync::Notify;
+
+use crate::{Error, worker::Worker};
+use ledger::{Claim, Ledger, Outcome, Step};
+
+/// What residency must keep to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Models in memory at once.
+    pub(crate) models: usize,
+    /// Bytes of all models together.
+    pub(crate) memory_bytes: u64,
+    /// Requests that may be under way or wait.
+    pub(crate) requests: usize,
+    /// How long a model stays when nobody says.
+    pub(crate) keep_alive: KeepAlive,
+    /// How long a request waits for its model.
+    pub(crate) load_timeout: Option<Duration>,
+}
+
+/// A model that a request wants in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// Digest of its manifest: copies share what is loaded.
+    pub(crate) digest: Digest,
+    /// The name that it was asked for by.
+    pub(crate) name: Name,
+    /// Where its files lie.
+    pub(crate) files: Files,
+    /// What its parameters say.
+    pub(crate) recipe: Recipe,
+}
+
+/// A model in memory, as `ps` shows it.
+pub(crate) type Seen = ledger::Seen<Worker>;
+
+/// The models in memory.
+pub(crate) struct Residency {
+    limits: Limits,
+    ledger: Mutex<Ledger<Worker>>,
+    /// Told whenever the ledger changes.
+    changed: Arc<Notify>,
+    admitted: Arc<tokio::sync::Semaphore>,
+}
+
+/// The right to use a loaded model; it stays in memory as long as this lives.
+pub(crate) struct Lease {
+    residency: Arc<Residency>,
+    digest: Digest,
+    worker: Arc<Worker>,
+    _admission: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl std::ops::Deref for Lease {
+    type Target = Worker;
+
+    fn deref(&self) -> &Worker {
+        &self.worker
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.residency.ledger().release(self.digest, &self.worker, Instant::now());
+        self.residency.changed.notify_waiters();
+    }
+}
+
+impl Drop for Residency {
+    fn drop(&mut self) {
+        self.changed.notify_waiters();
+    }
+}
+
+impl Residency {
+    /// Starts with no model, and with the task that unloads what has expired.
+    pub(crate) fn start(limits: Limits) -> Arc<Self> {
+        let residency = Arc::new(Self {
+            limits,
+            ledger: Mutex::default(),
+            changed: Arc::default(),
+            admitted: Arc::new(tokio::sync::Semaphore::new(limits.requests)),
+        });
+        let changed = Arc::clone(&residency.changed);
+        tokio::spawn(expire(Arc::downgrade(&residency), changed));
+        residency
+    }
+
+    /// Returns a lease on the model, once it is in memory. A request that names a `keep_alive` sets it for the model.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        keep_alive: Option<KeepAlive>,
+    ) -> Result<Lease, Error> {
+        let admission =
+            Arc::clone(&self.admitted).try_acquire_owned().map_err(|_full| Error::Busy)?;
+        let digest = wanted.digest;
+        let worker = match self.limits.load_timeout {
+            None => self.obtain(wanted, keep_alive).await?,
+            Some(limit) => {
+                tokio::time::timeout(limit, self.obtain(wanted, keep_alive)).await.map_err(
+                    |_late| Error::Internal("timed out waiting for the model to load".to_owned()),
+                )??
+            }
+        };
+        Ok(Lease { residency: Arc::clone(self), digest, worker, _admission: admission })
+    }
+
+    async fn obtain(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        keep_alive: Option<KeepAlive>,
+    ) -> Result<Arc<Worker>, Error> {
+        let mut need = None;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let Wanted { digest, name, .. } = &wanted;
+            let claim = Claim { digest: *digest, name, keep_alive, need };
+            let step = self.ledger().step(&claim, &self.limits)?;
+            match step {
+                Step::Use(worker) if worker.is_dead() => self.ledger().discard(*digest, &worker),
+                Step::Use(worker) => return Ok(worker),
+                Step::Join(mut load) => {
+                    let outcome =
+                        load.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+                    if let Ok(Some(Err(error))) = outcome {
+                        return Err(error);
+                    }
+                }
+                Step::Measure => need = Some(measure(&wanted).await?),
+                Step::Wait => changed.await,
+                Step::Evicted(name) => tracing::info!(model = %name, "evicted"),
+                Step::Load(outcome) => {
+                    let loading = Arc::clone(self).load(wanted.clone(), outcome, keep_alive);
+                    // The load goes on when this request is dropped: others may have joined it.
+                    tokio::spawn(loading);
+                }
+            }
+        }
+    }
+
+    /// Loads a model that the ledger has reserved memory for, and tells all who wait for it.
+    async fn load(
+        self: Arc<Self>,
+        wanted: Wanted,
+        outcome: tokio::sync::watch::Sender<Outcome>,
+        keep_alive: Option<KeepAlive>,
+    ) {
+        let started = Instant::now();
+        let digest = wanted.digest;
+        let keep_alive = keep_alive.or(wanted.recipe.keep_alive).unwrap_or(self.limits.keep_alive);
+        let name = wanted.name.clone();
+        let loaded = tokio::task::spawn_blocking(move || {
+            let embedder = Embedder::load(&wanted.files, &wanted.recipe)?;
+            Worker::start(embedder)
+                .map_err(|e| Error::Internal(format!("no thread for the model: {e}")))
+        });
+        let result = loaded.await.map_err(Error::from).flatten();
+        match &result {
+            Ok(_) => {
+                tracing::info!(model = %name, ms = started.elapsed().as_millis() as u64, "loaded");
+            }
+            Err(error) => tracing::warn!(model = %name, %error, "not loaded"),
+        }
+        let told = result.as_ref().map(drop).map_err(Clone::clone);
+        self.ledger().settle(digest, result.ok().map(Arc::new), keep_alive, Instant::now());
+        drop(outcome.send(Some(told)));
+        self.changed.notify_waiters();
+    }
+
+    /// Unloads a model as soon as nobody uses it.
+    pub(crate) fn stop(&self, digest: Digest) {
+        self.ledger().stop(digest, Instant::now());
+        self.changed.notify_waiters();
+    }
+
+    /// Returns what is in memory, the one that stays longest first.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.ledger().seen(Instant::now())
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger<Worker>> {
+        // The ledger is whole between any two statements that could panic.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the headers of a model to learn how many bytes it needs.
+async fn measure(wanted: &Wanted) -> Result<u64, Error> {
+    let Wanted { files, recipe, .. } = wanted.clone();
+    let described = tokio::task::spawn_blocking(move || engine::describe(&files, &recipe)).await?;
+    Ok(described?.memory_bytes)
+}
+
+/// Unloads what has expired, until the residency is gone.
+async fn expire(residency: Weak<Residency>, changed: Arc<Notify>) {
+    loop {
+        let told = changed.notified();
+        tokio::pin!(told);
+        told.as_mut().enable();
+        let Some(alive) = residency.upgrade() else { return };
+        let (expired, next) = alive.ledger().expire(Instant::now());
+        for name in &expired {
+            tracing::info!(model = %name, "unloaded");
+        }
+        if !expired.is_empty() {
+            alive.changed.notify_waiters();
+        }
+        drop(alive);
+        match next {
+            Some(at) => drop(tokio::time::timeout_at(at.into(), told).await),
+            None => told.await,
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What happens next for a model that a request wants: decisions over who holds how many bytes, without a clock,
+//! a thread or a model (`W` stands for whatever runs one).
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use modelfiles::{Digest, KeepAlive, Name, human};
+use tokio::sync::watch;
+
+use super::Limits;
+use crate::Error;
+
+/// How a load ended; nothing while it runs.
+pub(super) type Outcome = Option<Result<(), Error>>;
+
+/// Every model in memory or on its way there.
+pub(super) struct Ledger<W> {
+    residents: HashMap<Digest, Resident<W>>,
+    /// Counts uses, to tell which model was used last.
+    uses: u64,
+}
+
+struct Resident<W> {
+    name: Name,
+    phase: Phase<W>,
+    bytes: u64,
+    keep_alive: KeepAlive,
+    users: usize,
+    /// When it goes; none while it is used, or forever.
+    expires: Option<Instant>,
+    used: u64,
+}
+
+enum Phase<W> {
+    Loading(watch::Receiver<Outcome>),
+    Ready(Arc<W>),
+}
+
+/// What a request asks of the ledger.
+pub(super) struct Claim<'a> {
+    pub(super) digest: Digest,
+    pub(super) name: &'a Name,
+    /// Set for the model, where the request names one.
+    pub(super) keep_alive: Option<KeepAlive>,
+    /// Bytes that the model needs, once they are known.
+    pub(super) need: Option<u64>,
+}
+
+/// What a request does next.
+#[derive(Debug)]
+pub(super) enum Step<W> {
+    /// Use the loaded model; it has one user more.
+    Use(Arc<W>),
+    /// Wait for a load that runs.
+    Join(watch::Receiver<Outcome>),
+    /// Say how many bytes the model needs.
+    Measure,
+    /// Load it: its bytes are reserved.
+    Load(watch::Sender<Outcome>),
+    /// Look again: this idle model made room.
+    Evicted(Name),
+    /// Look again when something has changed.
+    Wait,
+}
+
+/// A model in memory, as `ps` shows it.
+pub(crate) struct Seen<W> {
+    pub(crate) digest: Digest,
+    pub(crate) name: Name,
+    pub(crate) bytes: u64,
+    pub(crate) worker: Arc<W>,
+    /// How long it stays from now; none is forever.
+    pub(crate) remaining: Option<Duration>,
+}
+
+impl<W> Default for Ledger<W> {
+    fn default() -> Self {
+        Self { residents: HashMap::new(), uses: 0 }
+    }
+}
+
+impl<W> Ledger<W> {
+    /// Decides what a request does next, and books it.
+    pub(super) fn step(&mut self, claim: &Claim<'_>, limits: &Limits) -> Result<Step<W>, Error> {
+        if let Some(resident) = self.residents.get_mut(&claim.digest) {
+            self.uses += 1;
+            return Ok(resident.join(claim.keep_alive, self.uses));
+        }
+        let Some(bytes) = claim.need else { return Ok(Step::Measure) };
+        if bytes > limits.memory_bytes {
+            return Err(never_fits(bytes, limits.memory_bytes));
+        }
+        if self.fits(bytes, limits, |_| true) {
+            return Ok(self.reserve(claim, bytes));
+        }
+        if self.fits(bytes, limits, |resident| !resident.is_idle()) {
+            return Ok(self.evict().map_or(Step::Wait, Step::Evicted));
+        }
+        // Even without every idle model there is no room: somebody must finish first.
+        Ok(Step::Wait)
+    }
+
+    /// Books the end of a load. A request that waited takes the model at once; until then it counts as used.
+    pub(super) fn settle(
+        &mut self,
+        digest: Digest,
+        worker: Option<Arc<W>>,
+        keep_alive: KeepAlive,
+        now: Instant,
+    ) {
+        let Some(worker) = worker else {
+            self.residents.remove(&digest);
+            return;
+        };
+        if let Some(resident) = self.residents.get_mut(&digest) {
+            resident.phase = Phase::Ready(worker);
+            resident.keep_alive = keep_alive;
+            // Whoever wanted it may have gone: without a user it expires like any other.
+            resident.expires = deadline(keep_alive, now, JOIN_GRACE);
+        }
+    }
+
+    /// Books that a user of a model has finished.
+    pub(super) fn release(&mut self, digest: Digest, worker: &Arc<W>, now: Instant) {
+        let Some(resident) = self.holder(digest, worker) else { return };
+        resident.users -= 1;
+        if resident.users == 0 {
+            resident.expires = deadline(resident.keep_alive, now, Duration::ZERO);
+        }
+    }
+
+    /// Forgets a model whose thread has died.
+    pub(super) fn discard(&mut self, digest: Digest, worker: &Arc<W>) {
+        if self.holder(digest, worker).is_some() {
+            self.residents.remove(&digest);
+        }
+    }
+
+    /// Lets a model go as soon as nobody uses it.
+    pub(super) fn stop(&mut self, digest: Digest, now: Instant) {
+        if let Some(resident) = self.residents.get_mut(&digest) {
+            resident.keep_alive = KeepAlive::For(Duration::ZERO);
+            if resident.is_idle() {
+                resident.expires = Some(now);
+            }
+        }
+    }
+
+    /// Removes what has expired; returns its names, and when to look again.
+    pub(super) fn expire(&mut self, now: Instant) -> (Vec<Name>, Option<Instant>) {
+        let due = |resident: &Resident<W>| {
+            resident.is_idle() && resident.expires.is_some_and(|expires| expires <= now)
+        };
+        let gone = self.residents.extract_if(|_, resident| due(resident));
+        let names = gone.map(|(_, resident)| resident.name).collect();
+        let idle = self.residents.values().filter(|resident| resident.is_idle());
+        (names, idle.filter_map(|resident| resident.expires).min())
+    }
+
+    /// Returns the loaded models, the one that stays longest first.
+    pub(super) fn seen(&self, now: Instant) -> Vec<Seen<W>> {
+        let mut seen: Vec<Seen<W>> = self
+            .residents
+            .iter()
+            .filter_map(|(digest, resident)| resident.seen(*digest, now))
+            .collect();
+        seen.sort_by_key(|seen| std::cmp::Reverse(seen.remaining.unwrap_or(Duration::MAX)));
+        seen
+    }
+
+    fn holder(&mut self, digest: Digest, worker: &Arc<W>) -> Option<&mut Resident<W>> {
+        let resident = self.residents.get_mut(&digest)?;
+        let same = matches!(&resident.phase, Phase::Ready(held) if Arc::ptr_eq(held, worker));
+        same.then_some(resident)
+    }
+
+    /// Says whether `bytes` more fit beside the models that `stays` keeps.
+    fn fits(&self, bytes: u64, limits: &Limits, stays: impl Fn(&Resident<W>) -> bool) -> bool {
+        let staying = || self.residents.values().filter(|resident| stays(resident));
+        let used: u64 = staying().map(|resident| resident.bytes).sum();
+        staying().count() < limits.models && used.saturating_add(bytes) <= limits.memory_bytes
+    }
+
+    fn reserve(&mut self, claim: &Claim<'_>, bytes: u64) -> Step<W> {
+        let (sender, outcome) = watch::channel(None);
+        let resident = Resident {
+            name: claim.name.clone(),
+            phase: Phase::Loading(outcome),
+            bytes,
+            keep_alive: KeepAlive::Forever,
+            users: 0,
+            expires: None,
+            used: self.uses,
+        };
+        self.residents.insert(claim.digest, resident);
+        Step::Load(sender)
+    }
+
+    /// Removes the idle model that was used longest ago; those that should stay forever go last.
+    fn evict(&mut self) -> Option<Name> {
+        let idle = self.residents.iter().filter(|(_, resident)| resident.is_idle());
+        let rank =
+            |resident: &Resident<W>| (resident.keep_alive == KeepAlive::Forever, resident.used);
+        let (digest, _) = idle.min_by_key(|(_, resident)| rank(resident))?;
+        let digest = *digest;
+        self.residents.remove(&digest).map(|resident| resident.name)
+    }
+}
+
+/// How long a loaded model waits for the request that wanted it, beyond its keep-alive.
+const JOIN_GRACE: Duration = Duration::from_secs(1);
+
+impl<W> Resident<W> {
+    fn join(&mut self, keep_alive: Option<KeepAlive>, uses: u64) -> Step<W> {
+        match &self.phase {
+            Phase::Loading(outcome) => Step::Join(outcome.clone()),
+            Phase::Ready(worker) => {
+                self.used = uses;
+                self.users += 1;
+                self.expires = None;
+                self.keep_alive = keep_alive.unwrap_or(self.keep_alive);
+                Step::Use(Arc::clone(worker))
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.users == 0 && matches!(self.phase, Phase::Ready(_))
+    }
+
+    fn seen(&self, digest: Digest, now: Instant) -> Option<Seen<W>> {
+        let Phase::Ready(worker) = &self.phase else { return None };
+        let remaining = match (self.expires, self.keep_alive) {
+            (Some(expires), _) => Some(expires.saturating_duration_since(now)),
+            (None, KeepAlive::For(span)) => Some(span),
+            (None, KeepAlive::Forever) => None,
+        };
+        let (name, worker) = (self.name.clone(), Arc::clone(worker));
+        Some(Seen { digest, name, bytes: self.bytes, worker, remaining })
+    }
+}
+
+fn deadline(keep_alive: KeepAlive, now: Instant, grace: Duration) -> Option<Instant> {
+    match keep_alive {
+        // A span beyond the clock's range is forever.
+        KeepAlive::For(span) => now.checked_add(span.saturating_add(grace)),
+        KeepAlive::Forever => None,
+    }
+}
+
+fn never_fits(bytes: u64, budget: u64) -> Error {
+    Error::Internal(format!(
+        "model requires more memory ({}) than the budget allows ({})",
+        human::binary_bytes(bytes),
+        human::binary_bytes(budget)
+    ))
+}
+
+#[cfg(test)]
+mod tests;
