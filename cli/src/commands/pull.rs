@@ -1,0 +1,22 @@
+//! `vecuna pull`: a model comes onto this machine.
+
+use anyhow::Result;
+
+use crate::client::Client;
+use crate::presence;
+
+/// What is pulled.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The model to fetch
+    model: String,
+    /// Let the registry be spoken to without encryption
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// Pulls the model and shows how that goes.
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    let client = Client::connect().await?;
+    presence::pull(&client, &arguments.model, arguments.insecure.into()).await
+}

@@ -1,0 +1,54 @@
+//! Which command was asked for, and how the process ends.
+
+mod arguments;
+mod client;
+mod commands;
+mod description;
+mod embedding;
+mod failure;
+mod import;
+mod moment;
+mod output;
+mod presence;
+mod progress;
+mod prompt;
+mod table;
+mod texts;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::CommandFactory as _;
+
+use crate::arguments::Arguments;
+use crate::commands::Command;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<output::Closed>() => ExitCode::SUCCESS,
+        Err(error) => {
+            failure::report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let Some(arguments) = Arguments::read()? else { return Ok(()) };
+    if arguments.version {
+        return output::line(concat!("vecuna version is ", env!("CARGO_PKG_VERSION")));
+    }
+    match arguments.command {
+        Some(command) => run_command(command),
+        None => output::text(&Arguments::command().render_help().to_string()),
+    }
+}
+
+fn run_command(command: Command) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(command.run());
+    // A reader of standard input may still wait for a line nobody types.
+    runtime.shutdown_background();
+    result
+}
