@@ -1,0 +1,6 @@
+//! Everything a user can see, from outside.
+
+mod cli;
+mod clients;
+mod install;
+mod support;
