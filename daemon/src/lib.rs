@@ -8,6 +8,7 @@ pub mod config;
 mod edge;
 mod embedding;
 mod error;
+mod log;
 mod residency;
 mod server;
 mod worker;

@@ -21,6 +21,7 @@ use crate::{
     Config, Error, api,
     app::App,
     edge::{self, Allowed, Origins},
+    log,
 };
 
 /// Connections at once; further ones wait in the kernel's queue.
@@ -44,6 +45,7 @@ pub fn local(config: Config) -> Result<Router, Error> {
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> Result<(), Error> {
+    log::start(config.log_level);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -1,0 +1,71 @@
+//! Are the vectors of the real all-MiniLM-L6-v2 those of sentence-transformers, all the way through HTTP?
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, checkout, http};
+
+/// Both sides compute in f32 and sum in different orders; f64 is within 3e-7 of the goldens.
+const TOLERANCE: f64 = 1e-5;
+
+fn cases() -> Vec<Value> {
+    let path = checkout("tests/goldens/all-minilm.json");
+    let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    golden["cases"].as_array().unwrap().clone()
+}
+
+fn text(case: &Value) -> String {
+    let times = case["repeat"].as_u64().unwrap_or(1);
+    case["text"].as_str().unwrap().repeat(usize::try_from(times).unwrap())
+}
+
+fn vector(case: &Value) -> Vec<f64> {
+    let bytes = STANDARD.decode(case["embedding"].as_str().unwrap()).unwrap();
+    bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
+}
+
+fn embed(daemon: &Daemon, input: &Value) -> Value {
+    let body = json!({ "model": "all-minilm", "input": input }).to_string();
+    let (status, _, text) = http(&daemon.url, "POST", "/api/embed", &[], body.as_bytes());
+    assert_eq!(status, 200, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+fn compare(case: &Value, answer: &Value, index: usize) {
+    let got: Vec<f64> = serde_json::from_value(answer["embeddings"][index].clone()).unwrap();
+    let want = vector(case);
+    assert_eq!(got.len(), want.len());
+    let worst = want.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst <= TOLERANCE, "{}: {worst:e}", case["text"]);
+    let said = &answer["inputs"][index];
+    assert_eq!(said["tokens"], json!(case["ids"].as_array().unwrap().len()), "{}", case["text"]);
+    assert_eq!(said["truncated"], json!(case["tokens"].is_u64()), "{}", case["text"]);
+}
+
+#[test]
+fn every_text_in_one_batch_and_alone() {
+    let daemon = Daemon::with_all_minilm(&[]);
+    let cases = cases();
+    assert!(cases.len() >= 64);
+    let texts: Vec<String> = cases.iter().map(text).collect();
+    let batch = embed(&daemon, &json!(texts));
+    for (index, case) in cases.iter().enumerate() {
+        compare(case, &batch, index);
+        // An empty string alone is no input at all, by Ollama's contract; as the only element of a list it is one.
+        compare(case, &embed(&daemon, &json!([text(case)])), 0);
+    }
+}
+
+#[test]
+fn the_numbers_that_ollama_publishes() {
+    let daemon = Daemon::with_all_minilm(&[]);
+    let answer = embed(&daemon, &json!("why is the sky blue?"));
+    assert_eq!(answer["prompt_eval_count"], 8);
+    let start = [0.010071031, -0.0017594865, 0.050072223];
+    for (i, want) in start.iter().enumerate() {
+        let got = answer["embeddings"][0][i].as_f64().unwrap();
+        // Ollama's come from half-precision weights and the tanh form of GELU.
+        assert!((got - want).abs() <= 2e-4, "{got} {want}");
+    }
+}
