@@ -2,11 +2,7 @@
 //! against goldens that `goldens/make.py` made.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::{Embedder, Files, Output, Overflow, Prompt, Tokens};
@@ -153,20 +149,58 @@ fn every_pooling_of_the_recipe() {
     }
 }
 
+/// Returns the files of a model with one text in its configuration replaced.
+fn reconfigured(model: &str, from: &str, to: &str) -> (Files, tempfile::TempDir) {
+    let mut files = files(model);
+    let config = fs::read_to_string(&files["config.json"]).unwrap();
+    let changed = config.replace(from, to);
+    assert_ne!(config, changed, "{from} is in config.json");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    fs::write(&path, changed).unwrap();
+    files.insert("config.json".to_owned(), path);
+    (files, folder)
+}
+
 #[test]
 fn every_activation() {
     for (name, cases) in golden("bert-mean").activations {
-        let mut files = files("bert-mean");
-        let config = fs::read_to_string(&files["config.json"]).unwrap();
-        let changed =
-            config.replace("\"hidden_act\": \"gelu\"", &format!("\"hidden_act\": \"{name}\""));
-        assert_ne!(config, changed, "the activation is named in config.json");
-        let folder = tempfile::tempdir().unwrap();
-        let path: PathBuf = folder.path().join("config.json");
-        fs::write(&path, changed).unwrap();
-        files.insert("config.json".to_owned(), path);
+        let wanted = format!("\"hidden_act\": \"{name}\"");
+        let (files, _folder) = reconfigured("bert-mean", "\"hidden_act\": \"gelu\"", &wanted);
         check(&files, &Recipe::default(), Prompt::Default, &cases);
     }
+}
+
+#[test]
+fn what_cannot_run_says_so() {
+    for (from, to, words) in [
+        ("\"BertModel\"", "\"BertForSequenceClassification\"", "rerankers and classifiers"),
+        ("\"model_type\": \"bert\"", "\"model_type\": \"mamba\"", "architecture 'mamba'"),
+        ("\"hidden_act\": \"gelu\"", "\"hidden_act\": \"laplace\"", "activation 'laplace'"),
+    ] {
+        let (files, _folder) = reconfigured("bert-mean", from, to);
+        let error = engine::describe(&files, &Recipe::default()).unwrap_err().to_string();
+        assert_eq!(error, format!("{words} cannot run in this version"));
+    }
+}
+
+#[test]
+fn hostile_sizes_are_refused() {
+    for (from, to) in [
+        ("\"hidden_size\": 32", "\"hidden_size\": 0"),
+        ("\"hidden_size\": 32", "\"hidden_size\": 33"),
+        ("\"hidden_size\": 32", "\"hidden_size\": -32"),
+        ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1e9"),
+        ("\"num_attention_heads\": 4", "\"num_attention_heads\": 0"),
+        ("\"vocab_size\":", "\"vocab_size\": 99999999999, \"x\":"),
+    ] {
+        let (files, _folder) = reconfigured("bert-mean", from, to);
+        assert!(engine::describe(&files, &Recipe::default()).is_err(), "{to}");
+    }
+    // A size that is possible but not that of the tensors fails when they are read.
+    let (files, _folder) =
+        reconfigured("bert-mean", "\"intermediate_size\": 48", "\"intermediate_size\": 64");
+    assert!(Embedder::load(&files, &Recipe::default()).is_err());
 }
 
 #[test]

@@ -23,13 +23,10 @@ pub use server::{local, serve};
 
 /// Says why a known model cannot run in this version, if it cannot.
 pub fn unsupported(known: &Known) -> Option<String> {
-    let architecture = known.architecture;
-    (!engine::supports(architecture)).then(|| {
-        format!(
-            "model '{}' needs the architecture '{architecture}', which cannot run in this version",
-            known.name
-        )
-    })
+    let architecture = || format!("the architecture '{}'", known.architecture);
+    let missing = known.needs.map(str::to_owned);
+    let missing = missing.or_else(|| (!engine::supports(known.architecture)).then(architecture))?;
+    Some(format!("model '{}' needs {missing}, which this version does not have", known.name))
 }
 
 /// Returns the digest and the size of a file.

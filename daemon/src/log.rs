@@ -13,7 +13,12 @@ const OURS: [&str; 3] = ["daemon", "engine", "registry"];
 /// Starts the log of this process, unless one runs already.
 pub(crate) fn start(level: Level) {
     let ours = OURS.map(|name| (name, LevelFilter::from_level(level)));
-    let filter = Targets::new().with_default(LevelFilter::WARN).with_targets(ours);
+    // hf-hub writes an error for every host that it cannot reach; the pull says the same in its own words.
+    let quiet = ("hf_hub", LevelFilter::OFF);
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_targets(ours)
+        .with_target(quiet.0, quiet.1);
     let stderr = std::io::stderr;
     let lines =
         fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).with_target(false);

@@ -161,7 +161,9 @@ impl Residency {
     ) {
         let started = Instant::now();
         let digest = wanted.digest;
-        let keep_alive = keep_alive.or(wanted.recipe.keep_alive).unwrap_or(self.limits.keep_alive);
+        let pinned = wanted.recipe.pin.then_some(KeepAlive::Forever);
+        let keep_alive = keep_alive.or(wanted.recipe.keep_alive).or(pinned);
+        let keep_alive = keep_alive.unwrap_or(self.limits.keep_alive);
         let name = wanted.name.clone();
         let loaded = tokio::task::spawn_blocking(move || {
             let embedder = Embedder::load(&wanted.files, &wanted.recipe)?;

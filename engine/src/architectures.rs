@@ -53,9 +53,23 @@ pub(crate) fn plan(config: &Settings) -> Result<(&'static Architecture, Plan), E
     if config.get(&["auto_map"]).is_some() {
         return Err(Error::Unsupported("models that bring their own code cannot run".to_owned()));
     }
+    if is_classifier(config) {
+        return Err(Error::Unsupported(
+            "rerankers and classifiers cannot run in this version".to_owned(),
+        ));
+    }
     let plan = (architecture.plan)(config)?;
     check(config, &plan)?;
     Ok((architecture, plan))
+}
+
+/// Says whether the model was trained to score its input: its hidden states are no embeddings.
+fn is_classifier(config: &Settings) -> bool {
+    let names = config.get(&["architectures"]).and_then(serde_json::Value::as_array);
+    names.is_some_and(|names| {
+        let mut names = names.iter().filter_map(serde_json::Value::as_str);
+        names.any(|name| name.ends_with("ForSequenceClassification"))
+    })
 }
 
 /// Returns the error for a `model_type` that no architecture serves.

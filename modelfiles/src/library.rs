@@ -156,6 +156,8 @@ pub struct Known {
     pub license: &'static str,
     /// The `model_type` of the hub's `config.json`.
     pub architecture: &'static str,
+    /// What it takes beside its architecture, such as `reranking`.
+    pub needs: Option<&'static str>,
     /// The number of parameters, for people: `22.7M`.
     pub size: &'static str,
     /// What the model's own files do not say.

@@ -1,6 +1,7 @@
 //! How is a known model written down? A key and a value on each line; `#` begins a comment line.
 //!
 //! - `about`, `license`, `architecture`, `size`: one line each, see `Known`
+//! - `needs WHAT`: what it takes beside its architecture, such as `reranking`
 //! - `alias NAME[:TAG]`: another short name; may repeat
 //! - `source hf.co/OWNER/REPO[@REVISION]` or `source pip:PACKAGE==VERSION`: the best place first
 //! - `sha256 PATH HEX`: the digest of a file, where it is known
@@ -19,6 +20,7 @@ pub(super) fn parse(name: &'static str, text: &'static str) -> Result<Known, &'s
         digests: Vec::new(),
         license: "",
         architecture: "",
+        needs: None,
         size: "",
         parameters: Parameters::new(),
         description: "",
@@ -35,6 +37,7 @@ fn read(known: &mut Known, key: &str, value: &'static str) -> Option<()> {
         "about" => known.description = value,
         "license" => known.license = value,
         "architecture" => known.architecture = value,
+        "needs" => known.needs = Some(value),
         "size" => known.size = value,
         "alias" => known.aliases.push(value),
         "source" => known.sources.push(origin(value)?),
