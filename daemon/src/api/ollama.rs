@@ -69,7 +69,7 @@ pub(crate) async fn status() -> Response {
 }
 
 /// Returns a JSON answer.
-fn answer(status: StatusCode, value: &impl Serialize) -> Response {
+pub(crate) fn answer(status: StatusCode, value: &impl Serialize) -> Response {
     (status, [(CONTENT_TYPE, JSON)], to_go_json(value)).into_response()
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{
     floats,
     json::{self, DecodeError, Input, Object, to_go_json},
-    time,
+    ollama, time,
 };
 use crate::{
     Error,
@@ -25,25 +25,46 @@ use crate::{
 };
 
 /// A failure in OpenAI's form.
-pub(crate) struct Failure(Error);
+pub(crate) struct Failure {
+    error: Error,
+    stage: Stage,
+}
+
+/// Which part of Ollama would refuse a request: the two write their answers differently.
+enum Stage {
+    /// The translation of the request.
+    Translation,
+    /// The handler of its own route.
+    Handler,
+}
 
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(error.into())
+        Self { error: error.into(), stage: Stage::Handler }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let kind = match self.0.status() {
+        let Self { error, stage } = self;
+        // As in Ollama, what concerns its cloud keeps the form of its own routes.
+        if let Error::Forbidden(_) = error {
+            return ollama::Failure(error).into_response();
+        }
+        let status = error.status();
+        let kind = match status {
             StatusCode::BAD_REQUEST => "invalid_request_error",
             StatusCode::NOT_FOUND => "not_found_error",
             _ => "api_error",
         };
-        let error =
-            json!({ "message": self.0.to_string(), "type": kind, "param": null, "code": null });
-        let mut response = answer(self.0.status(), &json!({ "error": error }));
-        if let Some(seconds) = self.0.retry_after_seconds() {
+        let told =
+            json!({ "message": error.to_string(), "type": kind, "param": null, "code": null });
+        let told = json!({ "error": told });
+        let mut response = match stage {
+            Stage::Translation => ollama::answer(status, &told),
+            Stage::Handler => answer(status, &told),
+        };
+        if let Some(seconds) = error.retry_after_seconds() {
             response.headers_mut().insert(http::header::RETRY_AFTER, seconds.into());
         }
         response
@@ -59,28 +80,52 @@ enum Encoding {
     Base64,
 }
 
+/// What a request asks for.
+struct Asked {
+    model: String,
+    input: Input,
+    dimensions: Option<usize>,
+    encoding: Encoding,
+}
+
 /// Embeds texts, or token ids of the model's own vocabulary.
 pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Body) -> Reply {
     let body = body::read(request, app.config.max_body_bytes).await?;
-    let object = json::object("openai.EmbedRequest", &body).map_err(worded)?;
-    let model = object.string("model")?.unwrap_or_default();
-    let encoding = encoding(&object)?;
-    let dimensions = object.integer("dimensions")?.and_then(|n| usize::try_from(n).ok());
-    let inputs = inputs(object.input("input")?)?;
-    drop(object);
+    let Asked { model, input, dimensions, encoding } =
+        read(&body).map_err(|error| Failure { error, stage: Stage::Translation })?;
+    drop(body);
     if model.trim().is_empty() {
         return Err(Error::NotFound(format!("model '{model}' not found")).into());
     }
+    local_name(&model)?;
+    let inputs = inputs(input)?;
     let stored = app.find(&model, || pull_first(&model)).await?;
     let request = Request {
         inputs,
         overflow: Overflow::Truncate,
         num_ctx: None,
-        output: Output { normalize: true, dimensions: dimensions.filter(|n| *n > 0) },
+        output: Output { normalize: true, dimensions },
         keep_alive: None,
     };
     let embedded = embedding::embed(&app, stored, request).await?;
     Ok(json_line(StatusCode::OK, list(&model, &embedded, encoding)))
+}
+
+fn read(body: &[u8]) -> Result<Asked, Error> {
+    let object = json::object("openai.EmbedRequest", body).map_err(worded)?;
+    let model = object.string("model")?.unwrap_or_default();
+    let dimensions = object.integer("dimensions")?.and_then(|n| usize::try_from(n).ok());
+    let encoding = encoding(&object)?;
+    let input = object.input("input")?;
+    let is_empty = match &input {
+        Input::Absent => true,
+        Input::Many(texts) => texts.is_empty(),
+        Input::One(_) | Input::Ids(_) | Input::Other => false,
+    };
+    if is_empty {
+        return Err(Error::BadRequest("invalid input".to_owned()));
+    }
+    Ok(Asked { model, input, dimensions: dimensions.filter(|n| *n > 0), encoding })
 }
 
 /// Words an empty body as OpenAI's middleware of Ollama does.
@@ -103,17 +148,12 @@ fn encoding(object: &Object<'_>) -> Result<Encoding, Error> {
 }
 
 fn inputs(input: Input) -> Result<Vec<embedding::Input>, Error> {
-    let inputs: Vec<embedding::Input> = match input {
-        Input::One(text) => vec![embedding::Input::Text(text)],
-        Input::Many(texts) => texts.into_iter().map(embedding::Input::Text).collect(),
-        Input::Ids(lists) => lists.into_iter().map(embedding::Input::Ids).collect(),
-        Input::Absent => Vec::new(),
-        Input::Other => return Err(Error::BadRequest("invalid input type".to_owned())),
-    };
-    if inputs.is_empty() {
-        return Err(Error::BadRequest("invalid input".to_owned()));
+    match input {
+        Input::One(text) => Ok(vec![embedding::Input::Text(text)]),
+        Input::Many(texts) => Ok(texts.into_iter().map(embedding::Input::Text).collect()),
+        Input::Ids(lists) => Ok(lists.into_iter().map(embedding::Input::Ids).collect()),
+        Input::Absent | Input::Other => Err(Error::BadRequest("invalid input type".to_owned())),
     }
-    Ok(inputs)
 }
 
 fn list(model: &str, embedded: &Embedded, encoding: Encoding) -> String {

@@ -5,8 +5,11 @@ use super::Config;
 impl Config {
     /// Returns what the sources of models need to know.
     pub(crate) fn sources(&self) -> registry::Settings {
-        let mut settings =
-            registry::Settings { token: self.hub.token.clone(), ..Default::default() };
+        let mut settings = registry::Settings {
+            offline: self.hub.offline,
+            token: self.hub.token.clone(),
+            ..Default::default()
+        };
         if let Some(endpoint) = &self.hub.endpoint {
             settings.endpoint.clone_from(endpoint);
         }
@@ -27,6 +30,7 @@ mod tests {
             let value = match name {
                 "HF_ENDPOINT" => "http://mirror/",
                 "HF_TOKEN" => "hf_1",
+                "HF_HUB_OFFLINE" => "1",
                 "VECUNA_PIP" => "uv pip",
                 _ => return None,
             };
@@ -36,5 +40,7 @@ mod tests {
         assert_eq!(sources.endpoint, "http://mirror");
         assert_eq!(sources.token.as_deref(), Some("hf_1"));
         assert_eq!(sources.pip, [["uv", "pip"]]);
+        assert!(sources.offline);
+        assert!(!Config::load(&|_| None).unwrap().sources().offline);
     }
 }

@@ -1,3 +1,5 @@
+//! Does each setting mean what the manual says, wherever it comes from?
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

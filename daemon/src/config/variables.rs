@@ -23,7 +23,7 @@ pub fn variables() -> &'static [Variable] {
 /// Returns the settings as the text of a help page.
 pub fn help() -> String {
     let line = |variable: &Variable| {
-        format!("  {:<28}{} (default: {})\n", variable.name, variable.meaning, variable.default)
+        format!("  {:<31}{} (default: {})\n", variable.name, variable.meaning, variable.default)
     };
     let lines: String = VARIABLES.iter().map(line).collect();
     format!("Environment Variables:\n{lines}")

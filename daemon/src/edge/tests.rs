@@ -1,3 +1,5 @@
+//! Are requests admitted, redirected and refused as Ollama does it?
+
 use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};

@@ -27,7 +27,8 @@ struct Resident<W> {
     name: Name,
     phase: Phase<W>,
     bytes: u64,
-    keep_alive: KeepAlive,
+    /// None while it loads: whoever loads it says, unless it is stopped before.
+    keep_alive: Option<KeepAlive>,
     users: usize,
     /// When it goes; none while it is used, or forever.
     expires: Option<Instant>,
@@ -117,7 +118,7 @@ impl<W> Ledger<W> {
         };
         if let Some(resident) = self.residents.get_mut(&digest) {
             resident.phase = Phase::Ready(worker);
-            resident.keep_alive = keep_alive;
+            let keep_alive = *resident.keep_alive.get_or_insert(keep_alive);
             // Whoever wanted it may have gone: without a user it expires like any other.
             resident.expires = deadline(keep_alive, now, JOIN_GRACE);
         }
@@ -128,7 +129,7 @@ impl<W> Ledger<W> {
         let Some(resident) = self.holder(digest, worker) else { return };
         resident.users -= 1;
         if resident.users == 0 {
-            resident.expires = deadline(resident.keep_alive, now, Duration::ZERO);
+            resident.expires = deadline(resident.stays(), now, Duration::ZERO);
         }
     }
 
@@ -142,7 +143,7 @@ impl<W> Ledger<W> {
     /// Lets a model go as soon as nobody uses it.
     pub(super) fn stop(&mut self, digest: Digest, now: Instant) {
         if let Some(resident) = self.residents.get_mut(&digest) {
-            resident.keep_alive = KeepAlive::For(Duration::ZERO);
+            resident.keep_alive = Some(KeepAlive::For(Duration::ZERO));
             if resident.is_idle() {
                 resident.expires = Some(now);
             }
@@ -190,7 +191,7 @@ impl<W> Ledger<W> {
             name: claim.name.clone(),
             phase: Phase::Loading(outcome),
             bytes,
-            keep_alive: KeepAlive::Forever,
+            keep_alive: None,
             users: 0,
             expires: None,
             used: self.uses,
@@ -202,8 +203,7 @@ impl<W> Ledger<W> {
     /// Removes the idle model that was used longest ago; those that should stay forever go last.
     fn evict(&mut self) -> Option<Name> {
         let idle = self.residents.iter().filter(|(_, resident)| resident.is_idle());
-        let rank =
-            |resident: &Resident<W>| (resident.keep_alive == KeepAlive::Forever, resident.used);
+        let rank = |resident: &Resident<W>| (resident.stays() == KeepAlive::Forever, resident.used);
         let (digest, _) = idle.min_by_key(|(_, resident)| rank(resident))?;
         let digest = *digest;
         self.residents.remove(&digest).map(|resident| resident.name)
@@ -221,10 +221,14 @@ impl<W> Resident<W> {
                 self.used = uses;
                 self.users += 1;
                 self.expires = None;
-                self.keep_alive = keep_alive.unwrap_or(self.keep_alive);
+                self.keep_alive = keep_alive.or(self.keep_alive);
                 Step::Use(Arc::clone(worker))
             }
         }
+    }
+
+    fn stays(&self) -> KeepAlive {
+        self.keep_alive.unwrap_or(KeepAlive::Forever)
     }
 
     fn is_idle(&self) -> bool {
@@ -233,7 +237,7 @@ impl<W> Resident<W> {
 
     fn seen(&self, digest: Digest, now: Instant) -> Option<Seen<W>> {
         let Phase::Ready(worker) = &self.phase else { return None };
-        let remaining = match (self.expires, self.keep_alive) {
+        let remaining = match (self.expires, self.stays()) {
             (Some(expires), _) => Some(expires.saturating_duration_since(now)),
             (None, KeepAlive::For(span)) => Some(span),
             (None, KeepAlive::Forever) => None,

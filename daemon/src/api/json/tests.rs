@@ -1,3 +1,5 @@
+//! Is a body read as Go reads it, with its errors word for word?
+
 use std::time::Duration;
 
 use modelfiles::duration::KeepAlive;

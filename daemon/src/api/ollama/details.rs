@@ -1,5 +1,7 @@
 //! What is told of a model in lists: the `details` object and its neighbours.
 
+use engine::Description;
+use modelfiles::human;
 use registry::Stored;
 use serde::Serialize;
 use serde_json::Value;
@@ -67,7 +69,22 @@ impl Details {
         }
     }
 
-    /// Leaves out the lengths, which `/api/show` and `/api/ps` do not have here.
+    /// Describes a model in memory, which may be gone from the store.
+    pub(super) fn loaded(description: &Description) -> Self {
+        let family = &description.plan.architecture;
+        Self {
+            parent_model: String::new(),
+            format: "safetensors".to_owned(),
+            family: family.clone(),
+            families: Some(vec![family.clone()]),
+            parameter_size: human::number(description.parameters),
+            quantization_level: description.stored_as.clone(),
+            context_length: None,
+            embedding_length: None,
+        }
+    }
+
+    /// Leaves out the lengths, which `/api/show` does not have here.
     pub(super) fn without_lengths(self) -> Self {
         Self { context_length: None, embedding_length: None, ..self }
     }

@@ -53,17 +53,13 @@ where
             drop(sender.send(Err(error)).await);
         }
     });
-    if streamed { Ok(lines(events).await) } else { last(&mut events).await }
+    Ok(if streamed { lines(events).await } else { last(&mut events).await })
 }
 
 /// Returns the stream. A failure that comes before anything else still has a status of its own.
 async fn lines(mut events: mpsc::Receiver<Result<Value, Error>>) -> Response {
     let first = match events.recv().await {
-        Some(Err(error)) => {
-            let mut response = Failure(error).into_response();
-            response.headers_mut().insert(CONTENT_TYPE, PLAIN_JSON);
-            return response;
-        }
+        Some(Err(error)) => return failure(error),
         first => first,
     };
     let state = (first, events);
@@ -81,10 +77,19 @@ fn line(event: Result<Value, Error>) -> Bytes {
 }
 
 /// Waits for the end.
-async fn last(events: &mut mpsc::Receiver<Result<Value, Error>>) -> Reply {
+async fn last(events: &mut mpsc::Receiver<Result<Value, Error>>) -> Response {
     let mut last = Value::Null;
     while let Some(event) = events.recv().await {
-        last = event?;
+        match event {
+            Ok(event) => last = event,
+            Err(error) => return failure(error),
+        }
     }
-    Ok(([(CONTENT_TYPE, PLAIN_JSON)], to_go_json(&last)).into_response())
+    ([(CONTENT_TYPE, PLAIN_JSON)], to_go_json(&last)).into_response()
+}
+
+fn failure(error: Error) -> Response {
+    let mut response = Failure(error).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, PLAIN_JSON);
+    response
 }

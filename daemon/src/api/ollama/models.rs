@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{body::Body, extract::State, response::IntoResponse};
 use http::StatusCode;
-use modelfiles::Name;
+use modelfiles::{Name, Recipe};
 use serde_json::{Value, json};
 
 use super::{
@@ -37,22 +37,24 @@ pub(crate) async fn ps(State(app): State<Arc<App>>) -> Reply {
 }
 
 fn loaded(app: &App, seen: &Seen) -> Value {
-    // A model that was deleted while it is loaded has no details any more.
-    let details = app
-        .store
-        .find(&seen.name)
-        .ok()
-        .map(|stored| Details::of(&app.about(&stored.manifest), &stored).without_lengths());
+    let embedder = &seen.worker.embedder;
     json!({
         "name": seen.name.to_string(),
         "model": seen.name.to_string(),
         "size": seen.bytes,
         "digest": seen.digest.hex(),
-        "details": details,
+        "details": Details::loaded(embedder.description()),
         "expires_at": time::rfc3339(time::expiry(seen.remaining)),
         "size_vram": 0,
-        "context_length": seen.worker.embedder.description().max_tokens,
+        "context_length": embedder.limit(num_ctx(app, seen).or(app.config.context_length)),
     })
+}
+
+/// Returns the context that the parameters of a loaded model ask for, unless it was deleted or replaced since.
+fn num_ctx(app: &App, seen: &Seen) -> Option<usize> {
+    let stored = app.store.find(&seen.name).ok().filter(|stored| stored.digest == seen.digest)?;
+    let parameters = app.parameters(&stored.manifest).ok()?;
+    usize::try_from(Recipe::from_parameters(&parameters).ok()?.num_ctx?).ok()
 }
 
 /// Gives a model a second name.

@@ -21,7 +21,13 @@ pub(crate) async fn pull(State(app): State<Arc<App>>, request: Body) -> Reply {
     let name = local_name(&model(&object)?)?;
     let streamed = object.boolean("stream")?.unwrap_or(true);
     drop(object);
+    let name = app.blocking(move |app| Ok(spelled(app, name))).await?;
     events::answer(streamed, |events| follow(app, name, events)).await
+}
+
+/// Returns the name as the model that has it already spells it.
+fn spelled(app: &App, name: Name) -> Name {
+    app.store.find(&name).map_or(name, |stored| stored.name)
 }
 
 /// Tells the progress of a pull until it ends or nobody listens; the last listener's going ends it.

@@ -1,3 +1,5 @@
+//! Does the ledger decide right, whoever asks for what in which order?
+
 use super::*;
 
 /// A ledger with two places and 100 bytes, and what a test does to it.
@@ -147,6 +149,17 @@ fn a_stopped_model_goes_when_its_requests_end() {
     desk.ledger.stop(digest("a"), desk.start);
     assert_eq!(desk.ledger.seen(desk.start)[0].remaining, Some(Duration::ZERO));
     assert_eq!(desk.ledger.expire(desk.start).0, vec![]);
+    desk.release("a", &a, 1);
+    assert_eq!(desk.ledger.expire(desk.at(1)).0, vec![name("a")]);
+}
+
+#[test]
+fn a_model_that_is_stopped_while_it_loads_goes_at_once() {
+    let mut desk = Desk::new();
+    assert!(matches!(desk.step("a", 40), Step::Load(_)));
+    desk.ledger.stop(digest("a"), desk.start);
+    desk.ledger.settle(digest("a"), Some(Arc::new(name("a"))), MINUTE, desk.start);
+    let Step::Use(a) = desk.step("a", 40) else { panic!("the one who waited is served") };
     desk.release("a", &a, 1);
     assert_eq!(desk.ledger.expire(desk.at(1)).0, vec![name("a")]);
 }

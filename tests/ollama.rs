@@ -1,0 +1,22 @@
+//! Does the daemon keep Ollama's contract, seen from outside?
+//!
+//! Where Vecuna deliberately differs, a comment beside the test says so.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod ask;
+mod blobs;
+mod conformance;
+mod create;
+mod edge;
+mod embed;
+mod hub;
+mod keep_alive;
+mod limits;
+mod lists;
+mod names;
+mod openai;
+mod pull;
+mod recorded;
+mod show;
+mod store;
+mod unload;
