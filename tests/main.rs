@@ -3,4 +3,8 @@
 mod cli;
 mod clients;
 mod install;
+mod ollama;
+mod real;
+mod store;
 mod support;
+mod tidy;

@@ -58,9 +58,8 @@ pub(crate) async fn embed(
     request: Request,
 ) -> Result<Embedded, Error> {
     let started = Instant::now();
-    let wanted = app.blocking(move |app| app.wanted(&stored)).await?;
-    let num_ctx = request.num_ctx.filter(|n| *n >= 0).or(wanted.recipe.num_ctx.filter(|n| *n >= 0));
-    let lease = app.residency.acquire(wanted, request.keep_alive).await?;
+    let (lease, own_num_ctx) = lease(app, stored, request.keep_alive).await?;
+    let num_ctx = request.num_ctx.filter(|n| *n >= 0).or(own_num_ctx.filter(|n| *n >= 0));
     let load = started.elapsed();
     if request.inputs.is_empty() {
         return Ok(Embedded { vectors: Vec::new(), inputs: Vec::new(), load });
@@ -70,6 +69,28 @@ pub(crate) async fn embed(
     let inputs = tokens.iter().map(|tokens| (tokens.ids.len(), tokens.truncated)).collect();
     let vectors = compute(&lease, tokens, request.output).await?;
     Ok(Embedded { vectors, inputs, load })
+}
+
+/// Returns a lease on the model and its own `num_ctx`.
+async fn lease(
+    app: &Arc<App>,
+    stored: Stored,
+    keep_alive: Option<KeepAlive>,
+) -> Result<(Lease, Option<i64>), Error> {
+    let name = stored.name.clone();
+    let granted = async {
+        let wanted = app.blocking(move |app| app.wanted(&stored)).await?;
+        let num_ctx = wanted.recipe.num_ctx;
+        Ok((app.residency.acquire(wanted, keep_alive).await?, num_ctx))
+    };
+    match granted.await {
+        Err(error @ Error::Internal(_)) => {
+            // Files that are gone belong to a model that was removed meanwhile: then this says so.
+            app.blocking(move |app| Ok(app.store.find(&name)?)).await?;
+            Err(error)
+        }
+        granted => granted,
+    }
 }
 
 /// Returns the tokens that a text may have: what the request or the model asks for, within what the model can.

@@ -68,6 +68,9 @@ pub enum Error {
     /// A manifest names a blob that the store does not hold.
     #[error("blob {0} is missing")]
     MissingBlob(Digest),
+    /// Another process has begun to download a blob, and does not go on.
+    #[error("blob {0} is downloaded by another process, which stands still")]
+    Busy(Digest),
     /// Something in the store cannot be understood.
     #[error("{0}")]
     Corrupt(String),

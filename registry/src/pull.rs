@@ -67,7 +67,7 @@ impl Puller {
             flights.get(&key).and_then(Weak::upgrade).filter(|flight| !flight.has_landed());
         let flight = flying.unwrap_or_else(|| {
             let (work, name) = (self.work.clone(), name.clone());
-            Flight::start(|feed| async move { serve::run(&work, &name, plan?, &feed).await })
+            Flight::start(|feed| async move { serve::run(&work, &name, plan, &feed).await })
         });
         flights.retain(|_, flight| flight.strong_count() > 0);
         flights.insert(key, Arc::downgrade(&flight));

@@ -22,6 +22,8 @@ pub use choose::{choose_files, guides};
 pub struct Settings {
     /// The address of the Hugging Face hub or of a mirror of it.
     pub endpoint: String,
+    /// Whether the hub must not be asked.
+    pub offline: bool,
     /// The token for the hub.
     pub token: Option<String>,
     /// How this program calls itself to servers.
@@ -43,6 +45,7 @@ impl Default for Settings {
         let pip = [&["pip"][..], &["pip3"], &["python3", "-m", "pip"], &["python", "-m", "pip"]];
         Self {
             endpoint: "https://huggingface.co".to_owned(),
+            offline: false,
             token: None,
             user_agent: concat!("vecuna/", env!("CARGO_PKG_VERSION")).to_owned(),
             pip: pip

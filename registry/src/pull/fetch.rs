@@ -1,6 +1,6 @@
 //! How do the offered files get into the store? Kept, resumed or fetched, a few at a time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use modelfiles::Digest;
@@ -18,6 +18,31 @@ use crate::store::{Staging, Store};
 const PARALLEL: usize = 4;
 /// How often a blob that another process downloads is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long another process may stand still; its own retries take less.
+const STANDSTILL: Duration = Duration::from_secs(15 * 60);
+
+/// What is left of the patience with another process that downloads a blob.
+struct Patience {
+    size: u64,
+    since: Instant,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { size: 0, since: Instant::now() }
+    }
+}
+
+impl Patience {
+    /// Takes note of the bytes that are here; an error when they have not changed for too long.
+    fn spend(&mut self, digest: Digest, size: u64) -> Result<()> {
+        if size != self.size {
+            *self = Self { size, since: Instant::now() };
+        }
+        if self.since.elapsed() > STANDSTILL { Err(Error::Busy(digest)) } else { Ok(()) }
+    }
+}
 
 /// Brings every offered file into the store, and returns their layers in the order of their paths.
 pub(super) async fn fetch_all(work: &Work, offer: &Offer, feed: &Feed) -> Result<Vec<Layer>> {
@@ -67,6 +92,7 @@ async fn fetch_known(
     feed: &Feed,
 ) -> Result<(Digest, u64)> {
     let mut meter = feed.meter(&pulling(&digest), Some(digest), file.size);
+    let mut patience = Patience::default();
     loop {
         let Some(staging) = begin(store, digest).await? else {
             let size = store.size_of(&digest).ok_or(Error::MissingBlob(digest))?;
@@ -74,7 +100,9 @@ async fn fetch_known(
             return Ok((digest, size));
         };
         let Some(staging) = staging else {
-            meter.at(store.partial_size(&digest));
+            let size = store.partial_size(&digest);
+            meter.at(size);
+            patience.spend(digest, size)?;
             sleep(LOOK).await;
             continue;
         };

@@ -9,6 +9,7 @@ use super::board::Feed;
 use super::fetch::fetch_all;
 use super::plan::Plan;
 use super::{Work, layers};
+use crate::blocking;
 use crate::error::{Attempt, Error, Result};
 use crate::sources::{self, Offer, Offered};
 use crate::store::Stored;
@@ -19,8 +20,18 @@ const DESCRIBE_LIMIT: Duration = Duration::from_secs(60 * 60);
 const COMMITS: usize = 3;
 
 /// Pulls a model from the first source that can serve it.
-pub(super) async fn run(work: &Work, name: &Name, plan: Plan, feed: &Feed) -> Result<Stored> {
+pub(super) async fn run(
+    work: &Work,
+    name: &Name,
+    plan: Result<Plan>,
+    feed: &Feed,
+) -> Result<Stored> {
+    // Ollama's clients expect this line before every failure but those of the request.
     feed.status("pulling manifest");
+    let plan = plan?;
+    // What a killed pull left behind must not fill the disk of who never starts the service.
+    let store = work.store.clone();
+    blocking(move || store.prune_leftovers()).await?;
     let mut attempts = Vec::new();
     let count = plan.origins.len();
     for (index, origin) in plan.origins.iter().enumerate() {

@@ -28,6 +28,8 @@ pub(super) struct Download<'a> {
     pub(super) size: Option<u64>,
     /// The file in words, for errors.
     pub(super) what: String,
+    /// The repository of the file.
+    pub(super) repo: &'a str,
 }
 
 /// What an answer to a request is good for.
@@ -116,7 +118,7 @@ impl Download<'_> {
             StatusCode::OK => Ok(Answer::Whole),
             StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => Ok(Answer::FromStart),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !moved => {
-                Err(Error::Unauthorized(format!("{}: {status}", self.what)))
+                Err(denied(&self.what, self.repo, response))
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(Error::NotOffered(self.what.clone())),
             _ => Ok(Answer::Again { reason: status.to_string(), pause: retry_after(response) }),
@@ -171,29 +173,49 @@ impl Download<'_> {
     }
 }
 
-/// Returns a small body that must not be longer than `limit` bytes.
-pub(super) async fn small(
-    what: &str,
-    request: RequestBuilder,
-    stall: Duration,
-    limit: usize,
-) -> Result<Vec<u8>> {
-    let read = async {
-        let mut response = request.send().await?.error_for_status()?;
+/// A request for a file that is held in memory.
+pub(super) struct Small<'a> {
+    pub(super) request: RequestBuilder,
+    /// The file in words, for errors.
+    pub(super) what: &'a str,
+    /// The repository of the file.
+    pub(super) repo: &'a str,
+    /// The bytes that it may have.
+    pub(super) limit: usize,
+}
+
+impl Small<'_> {
+    /// Returns the bytes, which must all come within the time.
+    pub(super) async fn fetch(self, time: Duration) -> Result<Vec<u8>> {
+        let what = self.what;
+        let fetched = timeout(time, self.read()).await;
+        fetched.unwrap_or_else(|_late| Err(Error::unreachable(what, "no answer")))
+    }
+
+    async fn read(self) -> Result<Vec<u8>> {
+        let Self { request, what, repo, limit } = self;
+        let failed = |error: reqwest::Error| failure(what, &error);
+        let response = request.send().await.map_err(failed)?;
+        if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(denied(what, repo, &response));
+        }
+        let mut response = response.error_for_status().map_err(failed)?;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
             body.extend_from_slice(&chunk);
             if body.len() > limit {
-                return Ok(None);
+                return Err(Error::unreachable(what, format!("it is longer than {limit} bytes")));
             }
         }
-        Ok(Some(body))
-    };
-    match timeout(stall, read).await {
-        Ok(Ok(Some(body))) => Ok(body),
-        Ok(Ok(None)) => Err(Error::unreachable(what, format!("it is longer than {limit} bytes"))),
-        Ok(Err(error)) => Err(failure(what, &error)),
-        Err(_) => Err(Error::unreachable(what, "no answer")),
+        Ok(body)
+    }
+}
+
+/// Says why the hub does not give a file; it lists the files of a gated repository to everybody.
+fn denied(what: &str, repo: &str, response: &Response) -> Error {
+    match response.headers().get("x-error-code") {
+        Some(code) if code == "GatedRepo" => Error::Gated(repo.to_owned()),
+        _ => Error::Unauthorized(format!("{what}: {}", response.status())),
     }
 }
 
@@ -216,9 +238,6 @@ pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
 
 fn failure(what: &str, error: &reqwest::Error) -> Error {
     match error.status() {
-        Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-            Error::Unauthorized(format!("{what}: access denied"))
-        }
         Some(StatusCode::NOT_FOUND) => Error::NotOffered(what.to_owned()),
         Some(status) => Error::unreachable(what, status.to_string()),
         None => {

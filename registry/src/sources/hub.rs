@@ -11,8 +11,9 @@ use hf_hub::{HFClient, HFError};
 use modelfiles::Digest;
 use reqwest::{Client, Url};
 use serde::Deserialize;
+use tokio::time::timeout;
 
-use super::download::{Download, authorised, root_cause, small};
+use super::download::{Download, Small, authorised, root_cause};
 use super::{Offered, Settings, choose_files, guides};
 use crate::error::{Error, Result};
 use crate::pull::Meter;
@@ -70,6 +71,9 @@ pub(super) async fn resolve(
     repo: &str,
     revision: &str,
 ) -> Result<(Repository, Vec<Offered>)> {
+    if settings.offline {
+        return Err(Error::unreachable("the hub", "HF_HUB_OFFLINE is set"));
+    }
     let endpoint = Url::parse(&settings.endpoint)
         .map_err(|error| Error::unreachable(&settings.endpoint, error.to_string()))?;
     let client = client(settings, &endpoint)?;
@@ -96,8 +100,8 @@ impl Repository {
         }
         let what = format!("'{}' of '{}' on the hub", file.path, self.repo);
         let url = self.file_url(&file.path);
-        let (client, settings) = (&self.client, &self.settings);
-        Download { client, settings, url, size: file.size, what }.run(staging, meter).await
+        let (client, settings, repo) = (&self.client, &self.settings, &self.repo);
+        Download { client, settings, url, size: file.size, what, repo }.run(staging, meter).await
     }
 
     async fn choose(&mut self) -> Result<Vec<Offered>> {
@@ -135,7 +139,7 @@ impl Repository {
 
     async fn small(&self, what: &str, url: Url, limit: usize) -> Result<Vec<u8>> {
         let request = authorised(self.client.get(url), &self.settings);
-        small(what, request, self.settings.stall, limit).await
+        Small { request, what, repo: &self.repo, limit }.fetch(self.settings.stall).await
     }
 
     fn file_url(&self, path: &str) -> Url {
@@ -172,7 +176,9 @@ async fn pin(settings: &Settings, client: Client, repo: &str, revision: &str) ->
         .build()
         .map_err(|error| Error::unreachable("the hub", root_cause(&error)))?;
     let model = hub.model(owner, name);
-    let info = model.info().revision(revision).send().await;
+    // hf-hub reads an answer of any length; the time limit is its only bound.
+    let info = timeout(settings.stall, model.info().revision(revision).send()).await;
+    let info = info.map_err(|_late| Error::unreachable("the hub", "no answer"))?;
     let info = info.map_err(|error| translate(settings, repo, revision, &error))?;
     // A mirror that tells no commit is asked for the revision itself.
     Ok(info.sha.unwrap_or_else(|| revision.to_owned()))

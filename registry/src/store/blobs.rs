@@ -37,7 +37,7 @@ impl Store {
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<(Digest, u64)> {
         let digest = digest_of(bytes);
         let size = bytes.len() as u64;
-        if self.size_of(&digest) == Some(size) {
+        if self.size_of(&digest) == Some(size) && self.verify(&digest).is_ok() {
             return Ok((digest, size));
         }
         let mut staging = self.stage(Some(digest))?;

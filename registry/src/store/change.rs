@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use modelfiles::{Digest, Name};
 
+use super::models::LEVELS;
 use super::{Store, Stored, sync_folder};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
@@ -35,7 +36,9 @@ impl Store {
         if from.same(&to) {
             return Ok(());
         }
-        self.write_manifest(&to, &bytes)
+        let before = self.read(&to).ok();
+        self.write_manifest(&to, &bytes)?;
+        before.map_or(Ok(()), |before| self.sweep(&before.manifest))
     }
 
     /// Removes a model, and the blobs that no other model needs.
@@ -48,7 +51,9 @@ impl Store {
             other => Some(other?),
         };
         let path = self.manifest_path(&name);
-        fs::remove_file(&path).map_err(|cause| self.io(&path, cause))?;
+        // After a power cut, too, the manifest must be gone before its blobs.
+        let unlink = || fs::remove_file(&path).and_then(|()| self.sync_above(&path));
+        unlink().map_err(|cause| self.io(&path, cause))?;
         self.remove_empty_folders(&path);
         model.map_or(Ok(()), |model| self.sweep(&model.manifest))
     }
@@ -70,7 +75,12 @@ impl Store {
     /// Returns every digest that a manifest names, or `None` when a manifest cannot be read.
     pub(super) fn referenced(&self) -> Result<Option<HashSet<Digest>>> {
         let mut used = HashSet::new();
-        for name in self.names()? {
+        let (names, is_complete) = self.all_names()?;
+        if !is_complete {
+            tracing::warn!("no blob is removed while a folder of manifests is unreadable");
+            return Ok(None);
+        }
+        for name in names {
             match self.read(&name) {
                 Ok(model) => used.extend(model.manifest.blobs().map(|layer| layer.digest)),
                 Err(Error::NotFound(_)) => {}
@@ -96,9 +106,14 @@ impl Store {
             file.as_file().sync_all()?;
             fs::create_dir_all(folder)?;
             file.persist(&path)?;
-            sync_folder(folder)
+            self.sync_above(&path)
         };
         write().map_err(|cause| self.io(&path, cause))
+    }
+
+    /// Makes a manifest's coming or going survive a power cut, and the folders above it.
+    fn sync_above(&self, path: &Path) -> io::Result<()> {
+        path.ancestors().skip(1).take(LEVELS).try_for_each(sync_folder)
     }
 
     /// Removes the folders above a manifest, up to the first that is not empty.

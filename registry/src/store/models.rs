@@ -16,7 +16,7 @@ use crate::manifest::{Layer, Manifest, media};
 /// A manifest larger than this is not one of ours.
 const MANIFEST_LIMIT_BYTES: u64 = 8 << 20;
 /// A manifest lies exactly this many levels below `manifests/`.
-const LEVELS: usize = 4;
+pub(super) const LEVELS: usize = 4;
 
 /// A model in the store.
 #[derive(Clone, Debug)]
@@ -61,15 +61,27 @@ impl Store {
 
     /// Returns the name of every manifest file, readable or not.
     pub fn names(&self) -> Result<Vec<Name>> {
-        let mut names = Vec::new();
+        Ok(self.all_names()?.0)
+    }
+
+    /// Returns the name of every manifest file, and whether every folder could be looked into.
+    pub(super) fn all_names(&self) -> Result<(Vec<Name>, bool)> {
         let folder = self.manifests();
-        walk(&folder, &mut Vec::new(), &mut names).map_err(|cause| self.io(&folder, cause))?;
-        Ok(names)
+        let mut walk = Walk { parts: Vec::new(), names: Vec::new(), is_complete: true };
+        walk.enter(&folder).map_err(|cause| self.io(&folder, cause))?;
+        Ok((walk.names, walk.is_complete))
     }
 
     /// Returns the files of a model in repository layout: path → blob.
     pub fn files(&self, model: &Stored) -> Result<BTreeMap<String, PathBuf>> {
-        self.layer_files(model.manifest.layers_of(media::FILE))
+        let files = self.layer_files(model.manifest.layers_of(media::FILE));
+        files.map_err(|error| match error {
+            // Who removes a blob has removed its model before.
+            Error::MissingBlob(_) if self.read(&model.name).is_err() => {
+                Error::NotFound(model.name.clone())
+            }
+            error => error,
+        })
     }
 
     pub(crate) fn layer_files<'a>(
@@ -153,29 +165,49 @@ fn respell(name: &Name, names: &[Name]) -> Name {
     Name::from_parts(parts).unwrap_or_else(|| name.clone())
 }
 
-fn walk(folder: &Path, parts: &mut Vec<String>, names: &mut Vec<Name>) -> io::Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        // A model may be removed while the store is listed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let entry = entry?;
-        let Ok(part) = entry.file_name().into_string() else { continue };
-        let path = entry.path();
-        // Links are followed here, as Ollama does.
-        let Ok(metadata) = fs::metadata(&path) else { continue };
-        parts.push(part);
-        if parts.len() < LEVELS && metadata.is_dir() {
-            walk(&path, parts, names)?;
+/// A search for manifests.
+struct Walk {
+    /// The folders from `manifests/` to here.
+    parts: Vec<String>,
+    names: Vec<Name>,
+    is_complete: bool,
+}
+
+impl Walk {
+    fn enter(&mut self, folder: &Path) -> io::Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            // A model may be removed while the store is listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Somebody else's folder must not hide our models.
+            Err(error) if !self.parts.is_empty() => {
+                tracing::debug!(folder = %folder.display(), %error, "folder cannot be read");
+                self.is_complete = false;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Ok(part) = entry.file_name().into_string() else { continue };
+            self.parts.push(part);
+            self.look_at(&entry.path())?;
+            self.parts.pop();
         }
-        if parts.len() == LEVELS && metadata.is_file() {
-            names.extend(name_of(parts));
-        }
-        parts.pop();
+        Ok(())
     }
-    Ok(())
+
+    fn look_at(&mut self, path: &Path) -> io::Result<()> {
+        // Links are followed here, as Ollama does.
+        let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+        if self.parts.len() < LEVELS && metadata.is_dir() {
+            self.enter(path)?;
+        }
+        if self.parts.len() == LEVELS && metadata.is_file() {
+            self.names.extend(name_of(&self.parts));
+        }
+        Ok(())
+    }
 }
 
 fn name_of(parts: &[String]) -> Option<Name> {

@@ -1,6 +1,7 @@
 //! What did interrupted work leave behind that nobody will come back for?
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata, OpenOptions};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +9,7 @@ use modelfiles::Digest;
 use rustix::fs::statvfs;
 
 use super::Store;
+use super::blobs::open_plain;
 use crate::error::{Error, Result};
 
 /// A temporary file, or a blob without a model, is left over after this time.
@@ -25,8 +27,8 @@ impl Store {
         }
         for path in entries(&self.blobs()) {
             let is_partial = file_name(&path).is_some_and(is_our_partial);
-            if is_partial && is_older(&path, PARTIAL_STALE) && is_unlocked(&path) {
-                self.unlink(&path)?;
+            if is_partial && is_older(&path, PARTIAL_STALE) {
+                remove_unlocked(&path);
             }
         }
         Ok(())
@@ -34,7 +36,12 @@ impl Store {
 
     /// Removes old blobs that no model names; nothing while a manifest is unreadable.
     pub fn prune_unreferenced(&self) -> Result<()> {
-        let _lock = self.lock()?;
+        let _lock = match self.lock() {
+            Ok(lock) => lock,
+            // A store that cannot be written can still be served.
+            Err(Error::Io { cause, .. }) if is_read_only(&cause) => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let Some(used) = self.referenced()? else { return Ok(()) };
         for path in entries(&self.blobs()) {
             let digest = file_name(&path).and_then(|name| Digest::parse(name).ok());
@@ -57,6 +64,10 @@ impl Store {
         }
         Err(Error::NoSpace { needed: Some(needed - free) })
     }
+}
+
+fn is_read_only(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 fn entries(folder: &Path) -> Vec<std::path::PathBuf> {
@@ -84,8 +95,12 @@ fn is_older(path: &Path, age: Duration) -> bool {
         && (!metadata.is_dir() || entries(path).iter().all(|inner| is_older(inner, age)))
 }
 
-fn is_unlocked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| file.try_lock().is_ok())
+/// Removes a partial that nobody writes; who opens it meanwhile finds out by its lock.
+fn remove_unlocked(path: &Path) {
+    let Ok(file) = open_plain(OpenOptions::new().read(true), path) else { return };
+    if file.try_lock().is_ok() {
+        remove_any(path);
+    }
 }
 
 fn remove_any(path: &Path) {

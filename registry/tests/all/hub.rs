@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, HOST, LOCATION, RANGE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -39,6 +39,8 @@ pub(crate) enum Trick {
     Empty,
     /// Answers every request with a page and this status.
     Page(u16),
+    /// Lists the file, but gives it to members only.
+    Gated,
     /// Sends other bytes of the same length.
     Wrong,
     /// Sends more than it announced.
@@ -177,6 +179,11 @@ impl Inner {
         }
         if let Trick::Page(status) = trick {
             return page(status);
+        }
+        if trick == Trick::Gated {
+            let mut response = page(403);
+            response.headers_mut().insert("x-error-code", HeaderValue::from_static("GatedRepo"));
+            return response;
         }
         let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
         let start =

@@ -1,7 +1,7 @@
 //! Does a pull give the right bytes or a clear error, whatever the hub does?
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use registry::{Error, media};
 
@@ -306,6 +306,38 @@ async fn a_model_that_nobody_knows() {
     let error = world.pull("o/r").await.outcome.unwrap_err();
     assert!(matches!(&*error, Error::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_killed_pull_left_goes_with_a_later_one() {
+    let hub = Hub::start(model(), Listing::Full).await;
+    let world = World::of(&hub);
+    let [old, young] = ["blob-old", "blob-young"].map(|name| {
+        let path = world.store.root().join("staging").join(name);
+        fs::write(&path, "x").unwrap();
+        path
+    });
+    let hours = Duration::from_secs(2 * 3600);
+    fs::File::open(&old).unwrap().set_modified(SystemTime::now() - hours).unwrap();
+    world.pull("o/r").await.model();
+    assert!(!old.exists() && young.exists());
+}
+
+#[tokio::test]
+async fn gated_files_say_what_to_do() {
+    for path in ["modules.json", WEIGHTS] {
+        let hub = Hub::start(model().trick(path, Trick::Gated), Listing::Full).await;
+        let error = World::of(&hub).refused("o/r").await;
+        assert!(error.starts_with("'o/r' is gated: accept its conditions"), "{path}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn offline_asks_no_hub() {
+    let hub = Hub::start(model(), Listing::Full).await;
+    let world = World::new(registry::Settings { offline: true, ..settings(&hub.endpoint) });
+    assert_eq!(world.refused("o/r").await, "the hub cannot be reached: HF_HUB_OFFLINE is set");
+    assert!(hub.seen("").is_empty());
 }
 
 #[tokio::test]

@@ -114,6 +114,34 @@ fn an_upload_is_a_blob_only_when_its_digest_is_right() {
     assert_eq!(mode & 0o777, 0o644);
 }
 
+#[test]
+fn small_bytes_repair_a_damaged_blob() {
+    let (_folder, store) = store();
+    let (digest, _) = store.put_bytes(b"right").unwrap();
+    fs::write(store.blob_path(&digest), "wrong").unwrap();
+    store.put_bytes(b"right").unwrap();
+    store.verify(&digest).unwrap();
+}
+
+#[test]
+fn a_copy_over_a_model_releases_its_blobs() {
+    let (_folder, store) = store();
+    put(&store, "one", &[("a", "new"), ("b", "both")]);
+    put(&store, "two", &[("a", "old"), ("b", "both")]);
+    store.copy(&name("one"), &name("two")).unwrap();
+    let is_there = |text: &str| store.size_of(&digest_of(text.as_bytes())).is_some();
+    assert!(is_there("new") && is_there("both") && !is_there("old"));
+}
+
+#[test]
+fn a_model_that_goes_while_it_is_opened_is_not_found() {
+    let (_folder, store) = store();
+    put(&store, "m", &[("a", "1")]);
+    let model = store.find(&name("m")).unwrap();
+    store.remove(&name("m")).unwrap();
+    assert!(matches!(store.files(&model), Err(Error::NotFound(_))));
+}
+
 #[tokio::test]
 async fn a_pump_writes_in_order() {
     let (_folder, store) = store();

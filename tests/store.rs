@@ -1,0 +1,13 @@
+//! Does the store stay whole, whoever is killed, whoever comes at once, and whatever disk and hub do?
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod damage;
+mod hub;
+mod kills;
+mod machine;
+mod models;
+mod names;
+mod sharing;
+mod space;
+mod strangers;
+mod untrusted;
