@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use engine::{Embedder, Files, Output, Overflow, Prompt, Tokens};
+use engine::{Arithmetic, Embedder, Files, Output, Overflow, Prompt, Tokens};
 use modelfiles::recipe::{Pooling, Recipe, Side};
 use serde::Deserialize;
 
@@ -74,9 +74,16 @@ fn walk(folder: &Path, prefix: &str, files: &mut Files) {
     }
 }
 
-/// Embeds every case alone and all together, and compares tokens and vectors.
+/// Checks every arithmetic that this processor has.
 fn check(files: &Files, recipe: &Recipe, prompt: Prompt, cases: &[Case]) {
-    let embedder = Embedder::load(files, recipe).unwrap();
+    for arithmetic in Arithmetic::all() {
+        let embedder = Embedder::load_for(files, recipe, arithmetic).unwrap();
+        check_embedder(&embedder, prompt, cases);
+    }
+}
+
+/// Embeds every case alone and all together, and compares tokens and vectors.
+fn check_embedder(embedder: &Embedder, prompt: Prompt, cases: &[Case]) {
     let limit = embedder.limit(None);
     let tokens: Vec<Tokens> = cases
         .iter()
@@ -215,6 +222,36 @@ fn query_and_document_prompts() {
         let tasks = golden(model).tasks;
         check(&files(model), &Recipe::default(), Prompt::Query, &tasks["query"]);
         check(&files(model), &Recipe::default(), Prompt::Document, &tasks["document"]);
+    }
+}
+
+/// A text's vector is its own, bit for bit: alone, in any batch, on any number of threads.
+#[test]
+fn no_vector_depends_on_its_neighbours() {
+    let cases = golden("bert-mean").cases;
+    for arithmetic in Arithmetic::all().into_iter().filter(|a| *a != Arithmetic::Stock) {
+        let embedder =
+            Embedder::load_for(&files("bert-mean"), &Recipe::default(), arithmetic).unwrap();
+        let tokens: Vec<Tokens> = (0..60)
+            .map(|i| format!("{} {}", i, cases[i % cases.len()].text()))
+            .map(|text| embedder.tokenize(&text, Prompt::Default, 64, Overflow::Truncate).unwrap())
+            .collect();
+        let embed = |tokens: &[Tokens]| {
+            let texts: Vec<_> = tokens.iter().map(|tokens| (tokens, Output::default())).collect();
+            embedder.embed(&texts).unwrap()
+        };
+        let alone: Vec<_> =
+            tokens.iter().flat_map(|text| embed(std::slice::from_ref(text))).collect();
+        for (start, end) in [(0, 60), (0, 2), (7, 31), (59, 60), (1, 60)] {
+            assert_eq!(
+                embed(&tokens[start..end]),
+                alone[start..end],
+                "{arithmetic:?} {start}..{end}"
+            );
+            let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+            let got = single.install(|| embed(&tokens[start..end]));
+            assert_eq!(got, alone[start..end], "{arithmetic:?} {start}..{end} on one thread");
+        }
     }
 }
 

@@ -1,17 +1,23 @@
 //! What a caller holds: a described model, or a loaded one that turns tokens into vectors.
 
 use modelfiles::recipe::{Pooling, Recipe};
+use rayon::prelude::*;
 
 use crate::{
     Error, Files, Plan, architectures,
     executor::Encoder,
     heads::{self, Heads},
+    ops::{Arithmetic, Pass},
     repository::{Repository, Step},
     tokens::{Overflow, Prompt, Tokeniser, Tokens},
 };
 
 /// Tokens of one forward pass, unless a single text has more: beyond this the working set leaves the cache.
-const PACK_TOKENS: usize = 1024;
+const PACK_TOKENS: usize = 512;
+/// Fewer tokens than this are not worth a pass beside another.
+const LEAST_PACK_TOKENS: usize = 48;
+/// Packs that a thread has to itself when there is enough work, so that the last ones even out.
+const PACKS_PER_THREAD: usize = 4;
 
 /// What is known of a model before a tensor is read.
 #[derive(Clone, Debug)]
@@ -93,13 +99,18 @@ fn description(
 impl Embedder {
     /// Loads a model.
     pub fn load(files: &Files, recipe: &Recipe) -> Result<Self, Error> {
+        Self::load_for(files, recipe, Arithmetic::default())
+    }
+
+    /// Loads a model that computes in a certain way.
+    pub fn load_for(files: &Files, recipe: &Recipe, arithmetic: Arithmetic) -> Result<Self, Error> {
         let repository = Repository::open(files, recipe)?;
         let (architecture, plan) = architectures::plan(&repository.config)?;
         let mut weights = repository.weights()?;
-        let encoder = Encoder::load(&plan, architecture, &mut weights)?;
+        let encoder = Encoder::load(&plan, architecture, &mut weights, arithmetic)?;
         Ok(Self {
             tokeniser: Tokeniser::open(&repository, plan.vocabulary)?,
-            heads: Heads::load(&repository)?,
+            heads: Heads::load(&repository, arithmetic)?,
             dimensions: repository.dimensions,
             description: description(&repository, plan, weights.census()),
             encoder,
@@ -135,19 +146,22 @@ impl Embedder {
 
     /// Embeds texts, in their order; `None` where a vector holds a NaN or an infinity.
     pub fn embed(&self, texts: &[(&Tokens, Output)]) -> Result<Vec<Option<Vec<f32>>>, Error> {
-        let mut vectors = Vec::with_capacity(texts.len());
-        let mut rest = texts;
-        while !rest.is_empty() {
-            let (pack, after) = rest.split_at(pack_length(rest));
-            let tokens: Vec<&Tokens> = pack.iter().map(|(tokens, _)| *tokens).collect();
-            let (hidden, starts) = self.encoder.forward(&tokens)?;
-            let pooled = self.heads.forward(&hidden, &starts, &tokens)?;
-            let outputs = pack.iter().map(|(_, output)| *output);
-            vectors
-                .extend(pooled.into_iter().zip(outputs).map(|(v, output)| self.finish(v, output)));
-            rest = after;
-        }
-        Ok(vectors)
+        let packs = packs(texts);
+        let pass = Pass { shared: packs.len() == 1 };
+        let vectors = packs.into_par_iter().map(|pack| self.embed_pack(pack, pass));
+        Ok(vectors.collect::<Result<Vec<_>, Error>>()?.concat())
+    }
+
+    fn embed_pack(
+        &self,
+        pack: &[(&Tokens, Output)],
+        pass: Pass,
+    ) -> Result<Vec<Option<Vec<f32>>>, Error> {
+        let tokens: Vec<&Tokens> = pack.iter().map(|(tokens, _)| *tokens).collect();
+        let (hidden, starts) = self.encoder.forward(&tokens, pass)?;
+        let pooled = self.heads.forward(&hidden, &starts, &tokens)?;
+        let outputs = pack.iter().map(|(_, output)| *output);
+        Ok(pooled.into_iter().zip(outputs).map(|(v, output)| self.finish(v, output)).collect())
     }
 
     fn finish(&self, mut vector: Vec<f32>, output: Output) -> Option<Vec<f32>> {
@@ -168,12 +182,21 @@ impl Embedder {
     }
 }
 
-/// Returns how many of these texts go into one forward pass.
-fn pack_length(texts: &[(&Tokens, Output)]) -> usize {
-    let mut tokens = 0;
-    let fits = texts.iter().take_while(|(text, _)| {
-        tokens += text.ids.len();
-        tokens <= PACK_TOKENS
-    });
-    fits.count().max(1)
+/// Splits texts, in their order, into what single forward passes take: enough of them that every thread has some.
+fn packs<'a, 'b>(texts: &'a [(&'b Tokens, Output)]) -> Vec<&'a [(&'b Tokens, Output)]> {
+    let total: usize = texts.iter().map(|(tokens, _)| tokens.ids.len()).sum();
+    let wanted = total / (PACKS_PER_THREAD * rayon::current_num_threads());
+    let most = wanted.clamp(LEAST_PACK_TOKENS, PACK_TOKENS);
+    let (mut packs, mut start, mut sum) = (Vec::new(), 0, 0);
+    for (i, (tokens, _)) in texts.iter().enumerate() {
+        if i > start && sum + tokens.ids.len() > most {
+            packs.push(&texts[start..i]);
+            (start, sum) = (i, 0);
+        }
+        sum += tokens.ids.len();
+    }
+    if start < texts.len() {
+        packs.push(&texts[start..]);
+    }
+    packs
 }

@@ -5,7 +5,7 @@ use modelfiles::recipe::Pooling;
 
 use crate::{
     Error,
-    executor::{Linear, activate},
+    ops::{Arithmetic, Linear, Pass},
     plan::Activation,
     repository::{PoolingStep, Repository, Step},
     tokens::Tokens,
@@ -24,14 +24,14 @@ enum Head {
 
 impl Heads {
     /// Loads the dense layers that the repository names.
-    pub(crate) fn load(repository: &Repository<'_>) -> Result<Self, Error> {
+    pub(crate) fn load(repository: &Repository<'_>, arithmetic: Arithmetic) -> Result<Self, Error> {
         let load = |step: &Step| match step {
             Step::Normalize => Ok(Head::Normalize),
             Step::Dense { folder, inputs, outputs, bias, activation } => {
                 let weights = repository.module_weights(folder)?;
                 let weight = weights.weight("linear", &[*outputs, *inputs])?;
                 let bias = bias.then(|| weights.bias("linear", *outputs)).transpose()?;
-                Ok(Head::Dense(Linear::new(weight, bias), *activation))
+                Ok(Head::Dense(Linear::new(weight, bias, arithmetic)?, *activation))
             }
         };
         let steps = repository.steps.iter().map(load).collect::<Result<_, Error>>()?;
@@ -61,7 +61,7 @@ impl Heads {
                 Head::Normalize => vectors.iter_mut().for_each(|vector| normalize(vector)),
                 Head::Dense(linear, activation) => {
                     let x = Tensor::new(vectors, &candle_core::Device::Cpu)?;
-                    vectors = activate(&linear.forward(&x)?, *activation)?.to_vec2()?;
+                    vectors = linear.forward(&x, *activation, Pass { shared: false })?.to_vec2()?;
                 }
             }
         }

@@ -8,6 +8,8 @@ mod embedder;
 mod error;
 mod executor;
 mod heads;
+mod kernels;
+mod ops;
 mod plan;
 mod repository;
 mod settings;
@@ -17,6 +19,7 @@ mod weights;
 pub use architectures::supports;
 pub use embedder::{Description, Embedder, Output, describe};
 pub use error::Error;
+pub use ops::Arithmetic;
 pub use plan::Plan;
 pub use tokens::{Overflow, Prompt, Tokens};
 
