@@ -156,7 +156,6 @@ LimitNOFILE=65536
 
 StateDirectory=vecuna
 CacheDirectory=vecuna
-Environment=VECUNA_MODELS=$STATE/models
 Environment=CUDA_CACHE_PATH=%C/vecuna/nv
 
 NoNewPrivileges=yes

@@ -1,10 +1,12 @@
 //! What does a person at a terminal see, and what does a script get?
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod torch;
+
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -258,6 +260,20 @@ fn lines_become_json_lines_in_their_order() {
 }
 
 #[test]
+fn a_text_that_was_cut_is_told_on_stderr() {
+    let daemon = Daemon::with_all_minilm(&[]);
+    let long = "word ".repeat(600);
+    let one = outcome(&mut client(&daemon, "run all-minilm"), long.as_bytes());
+    assert_eq!(one.stderr, "note: the text was cut to 256 tokens\n");
+    assert_eq!(numbers(&one.stdout).len(), 384);
+    // The texts of two batches, one cut in each.
+    let texts = format!("{long}\n{}{long}\n", "short\n".repeat(68));
+    let many = outcome(&mut client(&daemon, "embed all-minilm"), texts.as_bytes());
+    assert_eq!(many.stderr, "note: 2 of 70 texts were cut to 256 tokens\n");
+    assert_eq!((many.code, many.stdout.lines().count()), (Some(0), 70));
+}
+
+#[test]
 fn json_lines_are_read_from_files_and_bad_ones_are_named() {
     let daemon = Daemon::with_all_minilm(&[]);
     let folder = support::folder();
@@ -284,6 +300,47 @@ fn a_modelfile_makes_a_model_from_a_folder() {
     assert!(made.stderr.contains("copying file sha256:"), "{}", made.stderr);
     let vector = quiet(alone.vecuna("run tiny").arg(QUESTION), "");
     assert!(!numbers(&vector).is_empty());
+}
+
+#[test]
+fn a_folder_may_hold_its_weights_in_several_forms() {
+    let alone = Alone::new();
+    let golden = support::checkout("tests/goldens/models/bert-dense");
+    let mixed = alone.folder.path().join("mixed");
+    for name in walk(&golden) {
+        let (from, to) = (golden.join(&name), mixed.join(&name));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, to).unwrap();
+    }
+    for dense in ["2_Dense", "3_Dense"] {
+        let weights = mixed.join(dense).join("model.safetensors");
+        let bytes = torch::checkpoint(&fs::read(&weights).unwrap());
+        fs::write(weights.with_file_name("pytorch_model.bin"), bytes).unwrap();
+        fs::remove_file(weights).unwrap();
+    }
+    fs::write(mixed.join("model.fp16.safetensors"), "not the model's").unwrap();
+    let create = |name: &str, folder: &Path| {
+        let modelfile = alone.folder.path().join(format!("{name}.modelfile"));
+        fs::write(&modelfile, format!("FROM {}\n", folder.display())).unwrap();
+        let made = outcome(alone.vecuna("create -f").arg(&modelfile).arg(name), b"");
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        made.stderr.matches("copying file ").count()
+    };
+    assert_eq!(create("golden", &golden), create("mixed", &mixed));
+    let golden = quiet(alone.vecuna("run golden").arg(QUESTION), "");
+    assert_eq!(quiet(alone.vecuna("run mixed").arg(QUESTION), ""), golden);
+}
+
+/// Lists the files of a folder and of the folders in it.
+fn walk(root: &Path) -> Vec<PathBuf> {
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let nested = entries(root).into_iter().flat_map(|path| match path.is_dir() {
+        true => entries(&path),
+        false => vec![path],
+    });
+    nested.map(|path| path.strip_prefix(root).unwrap().to_owned()).collect()
 }
 
 #[test]

@@ -92,12 +92,12 @@ fn the_unit_is_hardened_and_lets_the_gpu_work() {
         "Type=notify",
         "Restart=always",
         "StateDirectory=vecuna",
-        "Environment=VECUNA_MODELS=/var/lib/vecuna/models",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
     ] {
         assert!(unit.lines().any(|other| other == line), "{line} is missing:\n{unit}");
     }
+    assert!(!unit.contains("VECUNA_MODELS"), "it would override the configuration file:\n{unit}");
     for setting in
         ["PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock", "MemoryDenyWriteExecute"]
     {

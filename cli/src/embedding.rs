@@ -39,6 +39,24 @@ pub(crate) struct Answer {
     /// How many tokens the texts have.
     #[serde(default)]
     pub(crate) prompt_eval_count: u64,
+    #[serde(default)]
+    inputs: Vec<Input>,
+}
+
+/// What was used of one text; Ollama's answers do not tell.
+#[derive(Debug, Deserialize)]
+struct Input {
+    tokens: u64,
+    truncated: bool,
+}
+
+/// How many of how many texts were longer than the model reads.
+#[derive(Debug, Default)]
+pub(crate) struct Cuts {
+    texts: usize,
+    cut: usize,
+    /// The tokens that were left of the longest.
+    tokens: u64,
 }
 
 impl Request<'_> {
@@ -53,6 +71,27 @@ impl Answer {
     pub(crate) fn vectors(&self) -> impl ExactSizeIterator<Item = String> {
         // There is nothing but numbers in a vector, so every blank is one between them.
         self.embeddings.iter().map(|raw| raw.get().split_ascii_whitespace().collect())
+    }
+}
+
+impl Cuts {
+    /// Takes in the texts of one more answer.
+    pub(crate) fn add(&mut self, answer: &Answer) {
+        let cut = || answer.inputs.iter().filter(|input| input.truncated);
+        self.texts += answer.embeddings.len();
+        self.cut += cut().count();
+        self.tokens = cut().map(|input| input.tokens).max().unwrap_or(0).max(self.tokens);
+    }
+
+    /// Returns what a person should know, if anything was cut.
+    pub(crate) fn note(&self) -> Option<String> {
+        let Self { texts, cut, tokens } = self;
+        match (texts, cut) {
+            (_, 0) => None,
+            (1, _) => Some(format!("note: the text was cut to {tokens} tokens")),
+            (_, 1) => Some(format!("note: 1 of {texts} texts was cut to {tokens} tokens")),
+            _ => Some(format!("note: {cut} of {texts} texts were cut to {tokens} tokens")),
+        }
     }
 }
 
@@ -72,6 +111,25 @@ mod tests {
             serde_json::from_str(r#"{"embeddings":[[0.010071031, -1e-7,1.0],[ ]]}"#).expect("json");
         let vectors: Vec<String> = answer.vectors().collect();
         assert_eq!(vectors, ["[0.010071031,-1e-7,1.0]", "[]"]);
+    }
+
+    #[test]
+    fn cut_texts_are_counted() {
+        let note = |answers: &[&str]| {
+            let mut cuts = Cuts::default();
+            for answer in answers {
+                cuts.add(&serde_json::from_str(answer).expect("json"));
+            }
+            cuts.note()
+        };
+        let whole = r#"{"embeddings":[[1]],"inputs":[{"tokens":3,"truncated":false}]}"#;
+        let cut = r#"{"embeddings":[[1]],"inputs":[{"tokens":256,"truncated":true}]}"#;
+        assert_eq!(note(&[whole, r#"{"embeddings":[[1]]}"#]), None);
+        assert_eq!(note(&[cut]).as_deref(), Some("note: the text was cut to 256 tokens"));
+        let one = note(&[whole, cut]);
+        assert_eq!(one.as_deref(), Some("note: 1 of 2 texts was cut to 256 tokens"));
+        let two = note(&[cut, whole, cut]);
+        assert_eq!(two.as_deref(), Some("note: 2 of 3 texts were cut to 256 tokens"));
     }
 
     #[test]

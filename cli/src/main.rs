@@ -16,12 +16,16 @@ mod table;
 mod texts;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::CommandFactory as _;
 
 use crate::arguments::Arguments;
 use crate::commands::Command;
+
+/// What a command has begun in the background, such as a file that is being written, may come to its end this long.
+const END_LIMIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match run() {
@@ -48,7 +52,7 @@ fn run() -> Result<()> {
 fn run_command(command: Command) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(command.run());
-    // A reader of standard input may still wait for a line nobody types.
-    runtime.shutdown_background();
+    // A process that ended at once would leave the files behind that a failed pull was writing.
+    runtime.shutdown_timeout(END_LIMIT);
     result
 }

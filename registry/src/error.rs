@@ -122,6 +122,7 @@ impl Error {
                 | Self::Unauthorized(_)
                 | Self::Gated(_)
                 | Self::NoPip
+                | Self::DigestMismatch { .. }
                 | Self::OtherContent { .. }
                 | Self::Unusable(_)
         )

@@ -14,7 +14,7 @@ pub use error::{Attempt, Error, Result};
 pub use hash::{digest_file, digest_of};
 pub use manifest::{Layer, MANIFEST_TYPE, Manifest, media};
 pub use pull::{Describe, Files, Progress, Puller, Pulling};
-pub use sources::{Settings, choose_files, guides};
+pub use sources::{Settings, folder_files};
 pub use store::{Pump, Staging, Store, Stored};
 
 /// Runs a closure on a thread that may block.

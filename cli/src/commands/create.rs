@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Event};
 use crate::failure::Failure;
-use crate::import::{self, ModelFile};
+use crate::import;
 use crate::output;
 use crate::progress::Progress;
 
@@ -128,21 +128,21 @@ impl Upload<'_> {
 
     async fn all(&mut self, path: &Path) -> Result<Files> {
         let mut files = Files::new();
-        for file in import::files(path)? {
-            let digest = self.one(&file).await?;
-            files.insert(file.name, digest);
+        for (name, path) in import::files(path).await? {
+            let digest = self.one(&path).await?;
+            files.insert(name, digest);
         }
         Ok(files)
     }
 
-    async fn one(&mut self, file: &ModelFile) -> Result<String> {
-        let path = file.path.clone();
-        let hashed = tokio::task::spawn_blocking(move || daemon::digest_file(&path)).await?;
+    async fn one(&mut self, path: &Path) -> Result<String> {
+        let file = path.to_owned();
+        let hashed = tokio::task::spawn_blocking(move || daemon::digest_file(&file)).await?;
         let (digest, size_bytes) =
-            hashed.with_context(|| format!("cannot read '{}'", file.path.display()))?;
+            hashed.with_context(|| format!("cannot read '{}'", path.display()))?;
         let digest = digest.to_string();
         self.progress.show(&Event::new(format!("copying file {digest}")));
-        self.client.upload(&file.path, &digest, size_bytes).await?;
+        self.client.upload(path, &digest, size_bytes).await?;
         Ok(digest)
     }
 }

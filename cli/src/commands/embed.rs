@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::client::Client;
-use crate::embedding::{self, Request};
+use crate::embedding::{self, Cuts, Request};
 use crate::texts::{self, Format, Texts};
 use crate::{output, presence};
 
@@ -65,6 +65,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         client,
         arguments: &arguments,
         done: 0,
+        cuts: Cuts::default(),
     };
     let mut bytes_before = 0;
     for file in &arguments.files {
@@ -73,6 +74,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         bytes_before += texts.read_bytes();
     }
     job.bar.finish();
+    job.cuts.note().iter().for_each(|note| output::note(note));
     Ok(())
 }
 
@@ -102,6 +104,7 @@ struct Job<'a> {
     sink: Box<dyn Write>,
     bar: ProgressBar,
     done: usize,
+    cuts: Cuts,
 }
 
 impl Job<'_> {
@@ -127,6 +130,7 @@ impl Job<'_> {
             output::checked(self.sink.write_all(line.as_bytes()))?;
             self.done += 1;
         }
+        self.cuts.add(&answer);
         output::checked(self.sink.flush())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::client::Client;
-use crate::embedding::{self, Answer, Request};
+use crate::embedding::{self, Answer, Cuts, Request};
 use crate::failure::Failure;
 use crate::{output, presence, prompt};
 
@@ -47,6 +47,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     presence::ensure(&client, model, arguments.insecure.into()).await?;
     let answer = request(&arguments, &input).send(&client).await?;
     output::line(&answer.vectors().next().context("the answer has no vector")?)?;
+    let mut cuts = Cuts::default();
+    cuts.add(&answer);
+    cuts.note().iter().for_each(|note| output::note(note));
     if arguments.verbose {
         output::note(&durations(&answer));
     }

@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::{Work, layers};
 use crate::blocking;
 use crate::error::{Attempt, Error, Result};
-use crate::sources::{self, Offer, Offered};
+use crate::sources::{self, Offered};
 use crate::store::Stored;
 
 /// How long a source may take to describe a model when no other waits.
@@ -28,29 +28,73 @@ pub(super) async fn run(
 ) -> Result<Stored> {
     // Ollama's clients expect this line before every failure but those of the request.
     feed.status("pulling manifest");
-    let plan = plan?;
+    let Plan { origins, known } = plan?;
     // What a killed pull left behind must not fill the disk of who never starts the service.
     let store = work.store.clone();
     blocking(move || store.prune_leftovers()).await?;
-    let mut attempts = Vec::new();
-    let count = plan.origins.len();
-    for (index, origin) in plan.origins.iter().enumerate() {
-        let place = sources::describe(origin);
-        let is_last = index + 1 == count;
-        match serve(work, name, origin, &plan, is_last, feed).await {
-            Err(error) if error.is_of_source() => {
-                tracing::debug!(%name, place, %error, "source failed");
-                if !is_last {
-                    feed.status(&format!(
-                        "{place} did not serve it ({error}), trying the next source"
-                    ));
+    Pull { work, name, known: known.as_ref(), feed }.ask_in_turn(&origins).await
+}
+
+/// One model on its way into the store.
+struct Pull<'a> {
+    work: &'a Work,
+    name: &'a Name,
+    known: Option<&'a Known>,
+    feed: &'a Feed,
+}
+
+impl Pull<'_> {
+    /// Asks one source after the other.
+    async fn ask_in_turn(&self, mut origins: &[Origin]) -> Result<Stored> {
+        let mut attempts = Vec::new();
+        while let [origin, rest @ ..] = origins {
+            let place = sources::describe(origin);
+            match self.serve(origin, self.patience(origin, rest)).await {
+                Err(error) if error.is_of_source() => {
+                    tracing::debug!(name = %self.name, place, %error, "source failed");
+                    if !rest.is_empty() {
+                        let failed = format!("{place} did not serve it ({error})");
+                        self.feed.status(&format!("{failed}, trying the next source"));
+                    }
+                    attempts.push(Attempt { place, error });
                 }
-                attempts.push(Attempt { place, error });
+                outcome => return outcome,
             }
-            outcome => return outcome,
+            origins = rest;
         }
+        Err(failure(self.name, attempts))
     }
-    Err(failure(name, attempts))
+
+    /// Returns how long a source may take to describe the model; while another waits, not long.
+    fn patience(&self, origin: &Origin, rest: &[Origin]) -> Duration {
+        // Pip describes a model by downloading it, and has its own limits.
+        let is_quick = matches!(origin, Origin::Hub { .. }) && !rest.is_empty();
+        if is_quick { self.work.settings.patience } else { DESCRIBE_LIMIT }
+    }
+
+    async fn serve(&self, origin: &Origin, patience: Duration) -> Result<Stored> {
+        let Self { work, name, known, feed } = *self;
+        let place = sources::describe(origin);
+        let offer = sources::resolve(origin, &work.settings, &work.store, feed);
+        let late = || Err(Error::unreachable(&place, "no answer in time"));
+        let mut offer = timeout(patience, offer).await.unwrap_or_else(|_| late())?;
+        promise(&mut offer.files, known, &place)?;
+        feed.status(&format!("pulling from {place}"));
+        for _ in 0..COMMITS {
+            let files = fetch_all(work, &offer, feed).await?;
+            match layers::assemble(work, name, files, known, feed).await {
+                Err(Error::MissingBlob(digest)) => {
+                    tracing::debug!(%digest, "blob was removed meanwhile");
+                }
+                outcome => {
+                    let stored = outcome?;
+                    tracing::info!(name = %stored.name, place, digest = %stored.digest, "pulled");
+                    return Ok(stored);
+                }
+            }
+        }
+        Err(Error::Corrupt(format!("blobs of '{name}' are removed while it is pulled")))
+    }
 }
 
 /// Says how all sources failed; one source speaks for itself.
@@ -63,45 +107,6 @@ fn failure(name: &Name, mut attempts: Vec<Attempt>) -> Error {
         }
         (_, None) => Error::Unknown(name.clone()),
     }
-}
-
-async fn serve(
-    work: &Work,
-    name: &Name,
-    origin: &Origin,
-    plan: &Plan,
-    is_last: bool,
-    feed: &Feed,
-) -> Result<Stored> {
-    let place = sources::describe(origin);
-    let mut offer = resolve(work, origin, is_last, feed).await?;
-    promise(&mut offer.files, plan.known.as_ref(), &place)?;
-    feed.status(&format!("pulling from {place}"));
-    for _ in 0..COMMITS {
-        let files = fetch_all(work, &offer, feed).await?;
-        match layers::assemble(work, name, files, plan.known.as_ref(), feed).await {
-            Err(Error::MissingBlob(digest)) => {
-                tracing::debug!(%digest, "blob was removed meanwhile");
-            }
-            outcome => {
-                let stored = outcome?;
-                tracing::info!(name = %stored.name, place, digest = %stored.digest, "pulled");
-                return Ok(stored);
-            }
-        }
-    }
-    Err(Error::Corrupt(format!("blobs of '{name}' are removed while it is pulled")))
-}
-
-/// Asks a source for its files; while another source waits, an answer must come soon.
-async fn resolve(work: &Work, origin: &Origin, is_last: bool, feed: &Feed) -> Result<Offer> {
-    // Pip describes a model by downloading it, and has its own limits.
-    let is_quick = matches!(origin, Origin::Hub { .. }) && !is_last;
-    let limit = if is_quick { work.settings.patience } else { DESCRIBE_LIMIT };
-    let resolved =
-        timeout(limit, sources::resolve(origin, &work.settings, &work.store, feed)).await;
-    resolved
-        .unwrap_or_else(|_| Err(Error::unreachable(sources::describe(origin), "no answer in time")))
 }
 
 /// Binds the offered files to the digests that the library knows.

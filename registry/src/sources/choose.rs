@@ -35,8 +35,32 @@ const WEIGHTS: &[&str] = &[
 /// A repository with more files than this is not one model.
 const FILES_LIMIT: usize = 2_000;
 
+/// The files that make a model.
+pub(super) struct Chosen {
+    /// Their paths in the repository, sorted.
+    pub(super) paths: Vec<String>,
+    /// The content of those that had to be read for the choice.
+    pub(super) guides: BTreeMap<String, Vec<u8>>,
+}
+
+/// Chooses the files that make the model; `read` returns the content of one of the paths.
+pub(super) async fn choose_files<F>(
+    paths: &BTreeSet<String>,
+    read: impl Fn(String) -> F,
+) -> Result<Chosen>
+where
+    F: Future<Output = Result<Vec<u8>>>,
+{
+    let mut contents = BTreeMap::new();
+    for path in guides(paths) {
+        let bytes = read(path.clone()).await?;
+        contents.insert(path, bytes);
+    }
+    Ok(Chosen { paths: choose(paths, &contents)?, guides: contents })
+}
+
 /// Returns the files whose content decides which others are needed.
-pub fn guides(paths: &BTreeSet<String>) -> Vec<String> {
+fn guides(paths: &BTreeSet<String>) -> Vec<String> {
     let is_index = |path: &&String| {
         let (folder, name) = split(path);
         name.ends_with(".index.json") && flavour(paths, folder) == Some(name)
@@ -46,10 +70,7 @@ pub fn guides(paths: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// Returns the files that make the model, given the content of its guides.
-pub fn choose_files(
-    paths: &BTreeSet<String>,
-    guides: &BTreeMap<String, Vec<u8>>,
-) -> Result<Vec<String>> {
+fn choose(paths: &BTreeSet<String>, guides: &BTreeMap<String, Vec<u8>>) -> Result<Vec<String>> {
     if paths.len() > FILES_LIMIT {
         return Err(Error::Unusable(format!("the repository has more than {FILES_LIMIT} files")));
     }
@@ -172,7 +193,7 @@ mod tests {
             .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()))
             .collect();
         assert_eq!(guides(&paths).len(), contents.len(), "{:?}", guides(&paths));
-        match choose_files(&paths, &contents) {
+        match choose(&paths, &contents) {
             Ok(chosen) => assert_eq!(chosen, want),
             Err(error) => assert_eq!(want, [error.to_string()]),
         }

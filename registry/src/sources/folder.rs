@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::wheel::copy;
-use super::{Offered, choose_files, guides};
+use super::{Offered, choose_files};
 use crate::error::{Error, Result};
-use crate::pull::Meter;
+use crate::pull::{Files, Meter};
 use crate::store::Staging;
 
 /// Folders are searched this deep: `<module>/<part>/<file>`.
@@ -21,15 +21,30 @@ pub(super) struct Folder {
     root: PathBuf,
 }
 
+/// Returns the files of a directory that make a model, as a pull would choose them.
+pub async fn folder_files(path: &Path) -> Result<Files> {
+    let (folder, files) = resolve(path.to_owned()).await?;
+    let place = |file: Offered| (file.path.clone(), folder.root.join(file.path));
+    Ok(files.into_iter().map(place).collect())
+}
+
 /// Chooses the files of a directory.
 pub(super) async fn resolve(path: PathBuf) -> Result<(Folder, Vec<Offered>)> {
-    crate::blocking(move || {
+    let (folder, sizes) = crate::blocking(move || {
         let root = path
             .canonicalize()
             .map_err(|error| Error::NotOffered(format!("folder '{}': {error}", path.display())))?;
-        let folder = Folder { root };
-        let files = folder.choose()?;
-        Ok((folder, files))
+        let (folder, mut sizes) = (Folder { root }, BTreeMap::new());
+        folder.walk(&folder.root, DEPTH, &mut sizes)?;
+        Ok((folder, sizes))
+    })
+    .await?;
+    let paths: BTreeSet<String> = sizes.keys().cloned().collect();
+    let chosen = choose_files(&paths, |path| folder.read(path)).await?.paths;
+    crate::blocking(move || {
+        chosen.iter().try_for_each(|path| folder.check_link(path))?;
+        let offer = |path: String| Offered { size: sizes.get(&path).copied(), path, digest: None };
+        Ok((folder, chosen.into_iter().map(offer).collect()))
     })
     .await
 }
@@ -51,27 +66,20 @@ impl Folder {
         .await
     }
 
-    fn choose(&self) -> Result<Vec<Offered>> {
-        let mut sizes = BTreeMap::new();
-        self.walk(&self.root, DEPTH, &mut sizes)?;
-        let paths: BTreeSet<String> = sizes.keys().cloned().collect();
-        let mut contents = BTreeMap::new();
-        for path in guides(&paths) {
-            if sizes.get(&path).is_some_and(|size| *size > GUIDE_LIMIT_BYTES) {
-                return Err(Error::Unusable(format!(
-                    "'{path}' is longer than {GUIDE_LIMIT_BYTES} bytes"
-                )));
+    /// Returns the content of a guide.
+    fn read(&self, path: String) -> impl Future<Output = Result<Vec<u8>>> + use<> {
+        let file = self.root.join(&path);
+        crate::blocking(move || {
+            let mut bytes = Vec::new();
+            let read = |file: File| file.take(GUIDE_LIMIT_BYTES + 1).read_to_end(&mut bytes);
+            let size =
+                File::open(file).and_then(read).map_err(|error| unreadable(&path, &error))?;
+            if size as u64 > GUIDE_LIMIT_BYTES {
+                let reason = format!("'{path}' is longer than {GUIDE_LIMIT_BYTES} bytes");
+                return Err(Error::Unusable(reason));
             }
-            let bytes =
-                fs::read(self.root.join(&path)).map_err(|error| unreadable(&path, &error))?;
-            contents.insert(path, bytes);
-        }
-        let chosen = choose_files(&paths, &contents)?;
-        for path in &chosen {
-            self.check_link(path)?;
-        }
-        let offer = |path: String| Offered { size: sizes.get(&path).copied(), path, digest: None };
-        Ok(chosen.into_iter().map(offer).collect())
+            Ok(bytes)
+        })
     }
 
     /// Refuses a link that leaves the folder: the folder may come from somebody else.

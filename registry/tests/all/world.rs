@@ -20,6 +20,7 @@ pub(crate) struct World {
 }
 
 /// What a pull said and how it ended.
+#[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) lines: Vec<Progress>,
     pub(crate) outcome: Result<Stored, Arc<Error>>,
