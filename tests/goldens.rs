@@ -285,6 +285,66 @@ fn limits_are_kept_or_refused() {
     assert_eq!(embedder.limit(Some(usize::MAX)), 64, "the position table is the last word");
 }
 
+/// The cost of a text is bounded by what the model reads of it, and nothing that it reads changes.
+#[test]
+fn a_far_too_long_text_is_cut_like_any_other() {
+    for (model, side) in
+        [("bert-mean", Side::Right), ("bert-mean", Side::Left), ("xlm-roberta", Side::Right)]
+    {
+        let recipe = Recipe { truncation_side: Some(side), ..Recipe::default() };
+        let embedder = Embedder::load(&files(model), &recipe).unwrap();
+        let ids = |text: &str| {
+            let tokens = embedder.tokenize(text, Prompt::Default, 64, Overflow::Truncate).unwrap();
+            assert!(tokens.truncated);
+            tokens.ids
+        };
+        for text in ["why is the sky blue? ", "你好，世界。", "licensor ünder 12,345 — grants\n"]
+        {
+            let whole = text.repeat(60_000 / text.len());
+            assert_eq!(
+                ids(&text.repeat(3_000_000 / text.len())),
+                ids(&whole),
+                "{model} {side:?} {text:?}"
+            );
+        }
+        let refused =
+            embedder.tokenize(&"x y ".repeat(1 << 20), Prompt::Default, 64, Overflow::Refuse);
+        assert!(refused.is_err());
+    }
+}
+
+#[test]
+fn a_vocabulary_without_a_tokenizer_file_is_word_piece() {
+    let mut files = files("bert-mean");
+    let tokenizer: serde_json::Value =
+        serde_json::from_slice(&fs::read(files.remove("tokenizer.json").unwrap()).unwrap())
+            .unwrap();
+    let mut vocabulary: Vec<(u64, String)> = tokenizer["model"]["vocab"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(token, id)| (id.as_u64().unwrap(), token.clone()))
+        .collect();
+    vocabulary.sort();
+    let lines: Vec<String> = vocabulary.into_iter().map(|(_, token)| token).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let put = |files: &mut Files, name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        files.insert(name.to_owned(), path);
+    };
+    put(&mut files, "vocab.txt", &lines.join("\n"));
+    check(&files, &Recipe::default(), Prompt::Default, &golden("bert-mean").cases);
+    let ids = |files: &Files, text: &str| {
+        let embedder = Embedder::load(files, &Recipe::default()).unwrap();
+        embedder.tokenize(text, Prompt::Default, 64, Overflow::Truncate).unwrap().ids
+    };
+    assert_eq!(ids(&files, "SKY"), ids(&files, "sky"));
+    put(&mut files, "tokenizer_config.json", r#"{"do_lower_case": false}"#);
+    assert_ne!(ids(&files, "SKY"), ids(&files, "sky"), "a cased model keeps its capitals");
+    assert_eq!(ids(&files, "[SEP]").len(), 3, "a special token is one token in a text too");
+}
+
 #[test]
 fn the_plan_counts_every_byte_before_loading() {
     for model in ["bert-mean", "roberta", "distilbert"] {

@@ -172,7 +172,7 @@ impl Embedder {
             output.dimensions.or(self.dimensions).filter(|n| (1..vector.len()).contains(n));
         let normalized = self.heads.normalizes();
         if let Some(dimensions) = wanted {
-            heads::cut(&mut vector, dimensions);
+            vector.truncate(dimensions);
         }
         // A normalised vector that was not cut is not divided again: that could change its last bits.
         if (output.normalize || normalized) && (wanted.is_some() || !normalized) {

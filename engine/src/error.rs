@@ -25,6 +25,9 @@ pub enum Error {
     /// The limit leaves no room beside the special tokens.
     #[error("input after truncation exceeds maximum context length")]
     NoRoom,
+    /// The text has no tokens, and the model adds none.
+    #[error("input exceeds maximum context length and cannot be truncated further")]
+    NoTokens,
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -98,11 +98,6 @@ fn weighted(rows: &[Vec<f32>], weight: impl Fn(usize) -> f32, divisor: f32) -> V
     sum
 }
 
-/// Cuts a vector to its first `dimensions` values (Matryoshka), if it has more.
-pub(crate) fn cut(vector: &mut Vec<f32>, dimensions: usize) {
-    vector.truncate(dimensions);
-}
-
 /// Divides a vector by its Euclidean norm; a zero vector stays zero.
 pub(crate) fn normalize(vector: &mut [f32]) {
     let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);

@@ -51,6 +51,8 @@ pub(crate) struct Repository<'a> {
     /// The most tokens of a text, where the repository says.
     pub(crate) max_tokens: Option<usize>,
     pub(crate) lower_case: bool,
+    /// Whether a tokenizer that is built from a vocabulary keeps upper case.
+    pub(crate) cased: bool,
     pub(crate) truncation_side: Side,
     pub(crate) dimensions: Option<usize>,
 }
@@ -76,6 +78,7 @@ impl<'a> Repository<'a> {
             default_prompt: None,
             max_tokens: None,
             lower_case: false,
+            cased: false,
             truncation_side: Side::Right,
             dimensions: None,
         };
@@ -152,6 +155,7 @@ impl<'a> Repository<'a> {
         {
             // Unlimited tokenizers say 1e30 here, which is no integer.
             longest = longest.or_else(|| settings.number(&["model_max_length"]));
+            self.cased = settings.get(&["do_lower_case"]) == Some(&Value::Bool(false));
             if settings.text(&["truncation_side"]) == Some("left") {
                 self.truncation_side = Side::Left;
             }

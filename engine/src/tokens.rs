@@ -4,11 +4,21 @@ use std::collections::BTreeMap;
 
 use modelfiles::recipe::Side;
 use tokenizers::{
-    NormalizerWrapper, Tokenizer, models::wordpiece::WordPiece, normalizers,
-    pre_tokenizers::bert::BertPreTokenizer, processors::bert::BertProcessing,
+    AddedToken, NormalizerWrapper, Tokenizer,
+    models::wordpiece::WordPiece,
+    normalizers::{self, BertNormalizer},
+    pre_tokenizers::bert::BertPreTokenizer,
+    processors::bert::BertProcessing,
 };
 
 use crate::{Error, repository::Repository};
+
+/// Texts up to this size are always tokenised whole.
+const LONG_TEXT_BYTES: usize = 64 << 10;
+/// More bytes than a token has in any usual text.
+const BYTES_PER_TOKEN: usize = 32;
+/// Tokens next to a cut may differ from those of the whole text; so many are more than any word has.
+const UNCERTAIN_TOKENS: usize = 256;
 
 /// Which prompt goes before a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +101,11 @@ impl Tokeniser {
         overflow: Overflow,
     ) -> Result<Tokens, Error> {
         let prompt = self.prompt(prompt);
-        let ids =
-            if prompt.is_empty() { self.ids(text)? } else { self.ids(&format!("{prompt}{text}"))? };
+        let ids = if prompt.is_empty() {
+            self.enough_ids(text, limit)?
+        } else {
+            self.enough_ids(&format!("{prompt}{text}"), limit)?
+        };
         let mut tokens = self.fit(ids, limit, overflow)?;
         if !self.include_prompt && !prompt.is_empty() {
             let prompt_tokens = self.before.len() + self.ids(prompt)?.len();
@@ -118,7 +131,10 @@ impl Tokeniser {
 
     /// Cuts to what fits between the special tokens, and adds them.
     fn fit(&self, mut ids: Vec<u32>, limit: usize, overflow: Overflow) -> Result<Tokens, Error> {
-        let room = limit.saturating_sub(self.specials());
+        let room = limit.checked_sub(self.specials()).ok_or(Error::NoRoom)?;
+        if ids.len() + self.specials() == 0 {
+            return Err(Error::NoTokens);
+        }
         let truncated = ids.len() > room;
         if truncated {
             self.may_cut(ids.len(), room, limit, overflow)?;
@@ -150,6 +166,20 @@ impl Tokeniser {
         Ok(())
     }
 
+    /// Returns the ids of a text, or of so much of a far too long one that what `limit` leaves of it is certain: the
+    /// cost of a text is bounded by what the model can read of it.
+    fn enough_ids(&self, text: &str, limit: usize) -> Result<Vec<u32>, Error> {
+        let mut bytes = LONG_TEXT_BYTES.max(limit.saturating_mul(BYTES_PER_TOKEN));
+        while bytes < text.len() {
+            let ids = self.ids(part(text, bytes, self.side))?;
+            if ids.len() >= limit.saturating_add(UNCERTAIN_TOKENS) {
+                return Ok(ids);
+            }
+            bytes = bytes.saturating_mul(4);
+        }
+        self.ids(text)
+    }
+
     fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
         Ok(self.inner.encode_fast(text, false).map_err(error)?.get_ids().to_vec())
     }
@@ -173,10 +203,10 @@ fn read(repository: &Repository<'_>) -> Result<Tokenizer, Error> {
     let vocabulary = repository
         .tokenizer_file("vocab.txt")
         .ok_or_else(|| Error::file("tokenizer.json", "missing"))?;
-    word_piece(vocabulary).map_err(|e| Error::file("vocab.txt", e))
+    word_piece(vocabulary, repository.cased).map_err(|e| Error::file("vocab.txt", e))
 }
 
-fn word_piece(vocabulary: &std::path::Path) -> tokenizers::Result<Tokenizer> {
+fn word_piece(vocabulary: &std::path::Path, cased: bool) -> tokenizers::Result<Tokenizer> {
     let vocabulary = vocabulary.to_str().ok_or("the path is not UTF-8")?;
     let model = WordPiece::from_file(vocabulary).unk_token("[UNK]".to_owned()).build()?;
     let mut tokenizer = Tokenizer::new(model);
@@ -185,10 +215,31 @@ fn word_piece(vocabulary: &std::path::Path) -> tokenizers::Result<Tokenizer> {
         Ok::<_, String>((token.to_owned(), id))
     };
     let (sep, cls) = (id("[SEP]")?, id("[CLS]")?);
-    tokenizer.with_normalizer(Some(normalizers::BertNormalizer::default()))?;
+    // As transformers builds it: accents go with the case.
+    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, !cased)))?;
+    let specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+    let mut known: Vec<AddedToken> = Vec::new();
+    for token in specials.into_iter().filter(|token| tokenizer.token_to_id(token).is_some()) {
+        known.push(AddedToken::from(token, true));
+    }
+    tokenizer.add_special_tokens(known)?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_post_processor(Some(BertProcessing::new(sep, cls)));
     Ok(tokenizer)
+}
+
+/// Returns about so many bytes of a text from the side that is kept, cut between two words if there are any.
+fn part(text: &str, bytes: usize, side: Side) -> &str {
+    match side {
+        Side::Right => {
+            let head = &text[..text.floor_char_boundary(bytes)];
+            &head[..head.rfind(char::is_whitespace).unwrap_or(head.len())]
+        }
+        Side::Left => {
+            let tail = &text[text.ceil_char_boundary(text.len() - bytes)..];
+            &tail[tail.find(char::is_whitespace).unwrap_or(0)..]
+        }
+    }
 }
 
 /// Lower-cases before anything else that the tokenizer does.

@@ -1,11 +1,17 @@
 //! Where tensors come from: mapped safetensors, or PyTorch files read as data only.
 
+mod pickle;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
 };
 
-use candle_core::{DType, Device, Tensor, pickle::PthTensors, safetensors::MmapedSafetensors};
+use candle_core::{
+    DType, Device, Tensor,
+    pickle::{PthTensors, TensorInfo},
+    safetensors::MmapedSafetensors,
+};
 
 use crate::{Error, Files, repository};
 
@@ -149,24 +155,44 @@ fn map(file: &str, paths: &[PathBuf]) -> Result<Reader, Error> {
     // truncates all the same ends this process, as it would any that maps it.
     #[expect(unsafe_code, reason = "a mapping is what makes a load take milliseconds")]
     let mapped = unsafe { MmapedSafetensors::multi(paths) };
-    mapped.map(Reader::Mapped).map_err(|e| Error::file(file, e))
+    mapped.map(Reader::Mapped).map_err(|e| Error::file(file, first_line(&e)))
 }
 
 /// Opens PyTorch files without running anything that they hold.
 fn unpickle(file: &str, paths: &[PathBuf]) -> Result<Reader, Error> {
     let open = |path: &PathBuf| {
-        let plain = PthTensors::new(path, None).map_err(|e| Error::file(file, old_format(&e)))?;
-        if !plain.tensor_infos().is_empty() {
-            return Ok(plain);
+        pickle::check(path).map_err(|problem| Error::file(file, old_format(&problem)))?;
+        let plain = PthTensors::new(path, None).map_err(|e| Error::file(file, first_line(&e)))?;
+        let tensors = if plain.tensor_infos().is_empty() {
+            PthTensors::new(path, Some("state_dict"))
+                .map_err(|e| Error::file(file, first_line(&e)))?
+        } else {
+            plain
+        };
+        let size = std::fs::metadata(path).map_err(|e| Error::file(file, e))?.len();
+        let fits = |info: &TensorInfo| {
+            let bytes = info.layout.shape().elem_count().checked_mul(info.dtype.size_in_bytes());
+            bytes.is_some_and(|bytes| bytes as u64 <= size)
+        };
+        if tensors.tensor_infos().values().all(fits) {
+            return Ok(tensors);
         }
-        PthTensors::new(path, Some("state_dict")).map_err(|e| Error::file(file, e))
+        Err(Error::file(file, "a tensor is larger than the file"))
     };
     paths.iter().map(open).collect::<Result<_, Error>>().map(Reader::Pickled)
 }
 
 /// Explains why a PyTorch file cannot be read.
-fn old_format(error: &candle_core::Error) -> String {
-    format!("not a PyTorch file of version 1.6 or later ({error}); save the model as safetensors")
+fn old_format(problem: &str) -> String {
+    format!("not a PyTorch file of version 1.6 or later ({problem}); save the model as safetensors")
+}
+
+/// Returns what an error says, without the path of the store before it and the backtrace behind it.
+fn first_line(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    let bare = line.strip_prefix("path: \"").and_then(|rest| rest.split_once("\" "));
+    bare.map_or(line, |(_, problem)| problem).to_owned()
 }
 
 /// Reads a tensor from the first file that has it.

@@ -27,7 +27,7 @@ pub(super) fn read_all(files: &Files) -> Result<Vec<Module>, Error> {
                 text(module, "type").ok_or_else(|| Error::file(name, "a module has no type"))?;
             let kind = kind.rsplit('.').next().unwrap_or_default().to_owned();
             let path = text(module, "path").unwrap_or_default();
-            let path = path.trim_matches('/');
+            let path = path.trim_start_matches("./").trim_matches('/');
             let folder = if path.is_empty() { String::new() } else { format!("{path}/") };
             Ok(Module { kind, folder })
         })
@@ -66,6 +66,9 @@ pub(super) fn pooling(files: &Files, folder: &str) -> Result<PoolingStep, Error>
         row.map(|row| row.0).ok_or_else(|| unsupported_pooling(name))
     };
     let mut modes = names.iter().map(mode).collect::<Result<Vec<Pooling>, Error>>()?;
+    if modes.len() > known.len() {
+        return Err(Error::file(&path, "names more poolings than there are"));
+    }
     if modes.is_empty() {
         modes.extend(known.iter().filter(|row| settings.flag(&[row.2])).map(|row| row.0));
     }
