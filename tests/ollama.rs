@@ -9,6 +9,7 @@ mod conformance;
 mod create;
 mod edge;
 mod embed;
+mod fairness;
 mod hub;
 mod keep_alive;
 mod limits;

@@ -2,17 +2,20 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use modelfiles::{Locality, Name, Parameters, Recipe, human, locality};
+use modelfiles::{Locality, Name, Parameters, Recipe, human, library, locality};
 use registry::{Manifest, Puller, Store, Stored, media};
 use serde_json::Value;
 
 use crate::{
     Config, Error, about,
+    body::Bodies,
     residency::{Limits, Residency, Wanted},
 };
 
+/// Uploads at once.
+const UPLOADS: usize = 16;
 /// Largest parameters or description of a model; real ones have a few hundred bytes.
-const MOST_CONFIG_BYTES: u64 = 1 << 20;
+pub(crate) const MOST_CONFIG_BYTES: u64 = 1 << 20;
 /// Largest licence text.
 const MOST_LICENSE_BYTES: u64 = 4 << 20;
 
@@ -22,6 +25,9 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) residency: Arc<Residency>,
     pub(crate) puller: Puller,
+    pub(crate) bodies: Bodies,
+    /// Places for uploads: each has a thread that writes, and there must be threads for everything else.
+    pub(crate) uploads: tokio::sync::Semaphore,
 }
 
 impl App {
@@ -40,6 +46,8 @@ impl App {
             residency: Residency::start(limits),
             puller: Puller::new(store.clone(), config.sources(), Arc::new(describe)),
             store,
+            bodies: Bodies::new(config.max_body_bytes),
+            uploads: tokio::sync::Semaphore::new(UPLOADS),
             config,
         }))
     }
@@ -81,6 +89,11 @@ impl App {
             return Err(Error::Internal(
                 "models in GGUF format cannot run in this version".to_owned(),
             ));
+        }
+        if let Some(reason) =
+            library::find(&stored.name).and_then(|known| crate::unsupported(&known))
+        {
+            return Err(Error::Internal(reason));
         }
         let parameters = self.parameters(&stored.manifest)?;
         let recipe =

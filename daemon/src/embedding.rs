@@ -13,8 +13,13 @@ use crate::{
     Error,
     app::App,
     residency::Lease,
-    worker::{PIECE_TEXTS, Vectors},
+    worker::{PIECE_TOKENS, Vectors},
 };
+
+/// Inputs of a request: beyond this the answer alone would fill the memory.
+const MOST_INPUTS: usize = 1 << 18;
+/// Texts of a request that are tokenised at once.
+const PIECE_TEXTS: usize = 64;
 
 /// What is to be embedded.
 pub(crate) enum Input {
@@ -49,6 +54,14 @@ impl Embedded {
     pub(crate) fn tokens(&self) -> usize {
         self.inputs.iter().map(|(tokens, _)| tokens).sum()
     }
+
+    /// Returns what we tell of each input, as JSON: its tokens and whether it was cut.
+    pub(crate) fn told(&self) -> String {
+        let told = |(tokens, truncated): &(usize, bool)| {
+            format!(r#"{{"tokens":{tokens},"truncated":{truncated}}}"#)
+        };
+        format!("[{}]", self.inputs.iter().map(told).collect::<Vec<_>>().join(","))
+    }
 }
 
 /// Loads the model where it must, and embeds every input.
@@ -58,17 +71,29 @@ pub(crate) async fn embed(
     request: Request,
 ) -> Result<Embedded, Error> {
     let started = Instant::now();
+    if request.inputs.len() > MOST_INPUTS {
+        let text = format!("{} inputs, at most {MOST_INPUTS} are allowed", request.inputs.len());
+        return Err(Error::BadRequest(text));
+    }
     let (lease, own_num_ctx) = lease(app, stored, request.keep_alive).await?;
     let num_ctx = request.num_ctx.filter(|n| *n >= 0).or(own_num_ctx.filter(|n| *n >= 0));
     let load = started.elapsed();
     if request.inputs.is_empty() {
         return Ok(Embedded { vectors: Vec::new(), inputs: Vec::new(), load });
     }
-    let limit = limit(&lease, num_ctx, app.config.context_length, request.overflow)?;
-    let tokens = tokenize(&lease, request.inputs, limit, request.overflow).await?;
-    let inputs = tokens.iter().map(|tokens| (tokens.ids.len(), tokens.truncated)).collect();
-    let vectors = compute(&lease, tokens, request.output).await?;
-    Ok(Embedded { vectors, inputs, load })
+    refuse_zero(num_ctx, request.overflow)?;
+    let wanted = num_ctx.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let limit = limit(&lease.embedder, wanted, app.config.context_length);
+    let mut embedded = Embedded { vectors: Vec::new(), inputs: Vec::new(), load };
+    let mut rest = request.inputs;
+    while !rest.is_empty() {
+        let after = rest.split_off(rest.len().min(PIECE_TEXTS));
+        let texts =
+            tokenize(&lease, std::mem::replace(&mut rest, after), limit, request.overflow).await?;
+        embedded.inputs.extend(texts.iter().map(|text| (text.ids.len(), text.truncated)));
+        compute(&lease, texts, request.output, &mut embedded.vectors).await?;
+    }
+    Ok(embedded)
 }
 
 /// Returns a lease on the model and its own `num_ctx`.
@@ -93,23 +118,25 @@ async fn lease(
     }
 }
 
-/// Returns the tokens that a text may have: what the request or the model asks for, within what the model can.
-fn limit(
-    lease: &Lease,
-    num_ctx: Option<i64>,
-    default: Option<usize>,
-    overflow: Overflow,
-) -> Result<usize, Error> {
-    let wanted = num_ctx.map(|n| usize::try_from(n).unwrap_or(usize::MAX)).or(default);
-    match (wanted, overflow) {
-        (Some(0), Overflow::Truncate) => Err(Error::BadRequest(
-            "input exceeds maximum context length and cannot be truncated further".to_owned(),
-        )),
-        (Some(0), Overflow::Refuse) => {
-            Err(Error::BadRequest("the input length exceeds the context length".to_owned()))
-        }
-        _ => Ok(lease.embedder.limit(wanted)),
+/// Returns the tokens that a text may have: what the request or the model's parameters ask for, else the model's own
+/// limit, which a setting may lower but never raise.
+pub(crate) fn limit(embedder: &Embedder, wanted: Option<usize>, cap: Option<usize>) -> usize {
+    match wanted {
+        Some(_) => embedder.limit(wanted),
+        None => embedder.limit(None).min(cap.unwrap_or(usize::MAX)),
     }
+}
+
+/// Refuses a limit of nothing, in Ollama's words.
+fn refuse_zero(num_ctx: Option<i64>, overflow: Overflow) -> Result<(), Error> {
+    let text = match (num_ctx, overflow) {
+        (Some(0), Overflow::Truncate) => {
+            "input exceeds maximum context length and cannot be truncated further"
+        }
+        (Some(0), Overflow::Refuse) => "the input length exceeds the context length",
+        _ => return Ok(()),
+    };
+    Err(Error::BadRequest(text.to_owned()))
 }
 
 /// Tokenises on a thread that may take its time.
@@ -129,24 +156,32 @@ async fn tokenize(
     Ok(tokio::task::spawn_blocking(all).await??)
 }
 
-/// Sends piece after piece to the worker, so that requests beside this one get their turns.
+/// Embeds texts piece by piece: between two pieces the requests beside this one get
+/// their turns, and a client that leaves takes the rest with it.
 async fn compute(
     lease: &Lease,
-    mut tokens: Vec<Tokens>,
+    mut texts: Vec<Tokens>,
     output: Output,
-) -> Result<Vec<Vec<f32>>, Error> {
-    let mut vectors = Vec::with_capacity(tokens.len());
-    while !tokens.is_empty() {
-        let rest = tokens.split_off(tokens.len().min(PIECE_TEXTS));
-        let piece: Vectors = lease.embed(std::mem::replace(&mut tokens, rest), output).await?;
+    vectors: &mut Vec<Vec<f32>>,
+) -> Result<(), Error> {
+    while !texts.is_empty() {
+        let rest = texts.split_off(piece(&texts));
+        let piece: Vectors = lease.embed(std::mem::replace(&mut texts, rest), output).await?;
         for vector in piece {
             let index = vectors.len();
-            vectors.push(vector.ok_or_else(|| {
-                Error::Internal(format!(
-                    "the embedding of input {index} contains NaN or Inf values"
-                ))
-            })?);
+            let problem = || format!("the embedding of input {index} contains NaN or Inf values");
+            vectors.push(vector.ok_or_else(|| Error::Internal(problem()))?);
         }
     }
-    Ok(vectors)
+    Ok(())
+}
+
+/// Returns how many of these texts travel as one piece: at least one.
+fn piece(texts: &[Tokens]) -> usize {
+    let mut tokens = 0;
+    let fits = texts.iter().take_while(|text| {
+        tokens += text.ids.len();
+        tokens <= PIECE_TOKENS
+    });
+    fits.count().max(1)
 }

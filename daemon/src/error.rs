@@ -26,9 +26,6 @@ pub enum Error {
     /// Too much is waiting already.
     #[error("server busy, please try again.  maximum pending requests exceeded")]
     Busy,
-    /// The service is stopping.
-    #[error("the server is shutting down")]
-    Stopping,
     /// Not built yet.
     #[error("{0}")]
     NotImplemented(String),
@@ -46,7 +43,7 @@ impl Error {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Start(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -54,7 +51,7 @@ impl Error {
 
     /// Returns when a client should try again, where that would help.
     pub fn retry_after_seconds(&self) -> Option<u32> {
-        matches!(self, Self::Busy | Self::Stopping).then_some(1)
+        (*self == Self::Busy).then_some(1)
     }
 }
 
@@ -70,18 +67,25 @@ impl From<registry::Error> for Error {
 impl From<engine::Error> for Error {
     fn from(error: engine::Error) -> Self {
         match error {
-            engine::Error::TooLong { .. } | engine::Error::NoRoom | engine::Error::Tokenizer(_) => {
-                Self::BadRequest(error.to_string())
+            engine::Error::TooLong { .. }
+            | engine::Error::NoRoom
+            | engine::Error::NoTokens
+            | engine::Error::Tokenizer(_) => Self::BadRequest(error.to_string()),
+            engine::Error::Unsupported(_) | engine::Error::Repository { .. } => {
+                Self::Internal(error.to_string())
             }
-            engine::Error::Unsupported(_)
-            | engine::Error::Repository { .. }
-            | engine::Error::Tensor(_) => Self::Internal(error.to_string()),
+            // Behind the first line stands a backtrace, which is nobody else's business.
+            engine::Error::Tensor(error) => {
+                Self::Internal(error.to_string().lines().next().unwrap_or_default().to_owned())
+            }
         }
     }
 }
 
 impl From<tokio::task::JoinError> for Error {
     fn from(error: tokio::task::JoinError) -> Self {
-        Self::Internal(format!("a task failed: {error}"))
+        // What a panic says may hold paths; the log has it.
+        tracing::error!(%error, "a task failed");
+        Self::Internal("internal error, see the log of the service".to_owned())
     }
 }

@@ -29,6 +29,11 @@ pub fn unsupported(known: &Known) -> Option<String> {
     Some(format!("model '{}' needs {missing}, which this version does not have", known.name))
 }
 
+/// Returns the files of a folder that make a model (path in the model → file), as a pull would choose them.
+pub async fn folder_files(path: &Path) -> registry::Result<registry::Files> {
+    registry::folder_files(path).await
+}
+
 /// Returns the digest and the size of a file.
 pub fn digest_file(path: &Path) -> std::io::Result<(Digest, u64)> {
     registry::digest_file(path)

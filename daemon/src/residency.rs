@@ -72,8 +72,39 @@ impl std::ops::Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.residency.ledger().release(self.digest, &self.worker, Instant::now());
+        let mut ledger = self.residency.ledger();
+        ledger.release(self.digest, &self.worker, Instant::now());
+        if self.worker.is_dead() {
+            ledger.discard(self.digest, &self.worker);
+        }
+        drop(ledger);
         self.residency.changed.notify_waiters();
+    }
+}
+
+/// A place among those who wait for room.
+struct Ticket(Arc<Residency>, u64);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.ledger().leave_queue(self.1);
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// The intention to use a model as soon as it is loaded; until it is dropped the model counts as used.
+struct Interest {
+    arrival: tokio::sync::watch::Receiver<Outcome>,
+    /// Behind the receiver, because fields are dropped in their order.
+    _told: Told,
+}
+
+/// Tells, when it is dropped, that the ledger may look different.
+struct Told(Arc<Notify>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.notify_waiters();
     }
 }
 
@@ -122,29 +153,28 @@ impl Residency {
         wanted: Wanted,
         keep_alive: Option<KeepAlive>,
     ) -> Result<Arc<Worker>, Error> {
-        let mut need = None;
+        let (mut need, mut ticket, mut interest): (_, Option<Ticket>, Option<Interest>) =
+            (None, None, None);
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let Wanted { digest, name, .. } = &wanted;
-            let claim = Claim { digest: *digest, name, keep_alive, need };
+            let place = ticket.as_ref().map(|ticket| ticket.1);
+            let promised = interest.is_some();
+            let claim = Claim { digest: *digest, name, keep_alive, need, ticket: place, promised };
             let step = self.ledger().step(&claim, &self.limits)?;
             match step {
                 Step::Use(worker) if worker.is_dead() => self.ledger().discard(*digest, &worker),
                 Step::Use(worker) => return Ok(worker),
-                Step::Join(mut load) => {
-                    let outcome =
-                        load.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
-                    if let Ok(Some(Err(error))) = outcome {
-                        return Err(error);
-                    }
-                }
+                Step::Join(arrival) => arrived(interest.insert(self.interest(arrival))).await?,
                 Step::Measure => need = Some(measure(&wanted).await?),
+                Step::Wait if ticket.is_none() => ticket = Some(self.ticket()),
                 Step::Wait => changed.await,
                 Step::Evicted(name) => tracing::info!(model = %name, "evicted"),
-                Step::Load(outcome) => {
-                    let loading = Arc::clone(self).load(wanted.clone(), outcome, keep_alive);
+                Step::Load(arrival) => {
+                    interest = Some(self.interest(arrival.subscribe()));
+                    let loading = Arc::clone(self).load(wanted.clone(), arrival, keep_alive);
                     // The load goes on when this request is dropped: others may have joined it.
                     tokio::spawn(loading);
                 }
@@ -152,11 +182,19 @@ impl Residency {
         }
     }
 
+    fn ticket(self: &Arc<Self>) -> Ticket {
+        Ticket(Arc::clone(self), self.ledger().queue())
+    }
+
+    fn interest(&self, arrival: tokio::sync::watch::Receiver<Outcome>) -> Interest {
+        Interest { arrival, _told: Told(Arc::clone(&self.changed)) }
+    }
+
     /// Loads a model that the ledger has reserved memory for, and tells all who wait for it.
     async fn load(
         self: Arc<Self>,
         wanted: Wanted,
-        outcome: tokio::sync::watch::Sender<Outcome>,
+        arrival: Arc<tokio::sync::watch::Sender<Outcome>>,
         keep_alive: Option<KeepAlive>,
     ) {
         let started = Instant::now();
@@ -179,7 +217,7 @@ impl Residency {
         }
         let told = result.as_ref().map(drop).map_err(Clone::clone);
         self.ledger().settle(digest, result.ok().map(Arc::new), keep_alive, Instant::now());
-        drop(outcome.send(Some(told)));
+        arrival.send_replace(Some(told));
         self.changed.notify_waiters();
     }
 
@@ -198,6 +236,12 @@ impl Residency {
         // The ledger is whole between any two statements that could panic.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits until a load has ended.
+async fn arrived(interest: &mut Interest) -> Result<(), Error> {
+    let outcome = interest.arrival.wait_for(Option::is_some).await;
+    outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Ok(()))
 }
 
 /// Reads the headers of a model to learn how many bytes it needs.

@@ -2,7 +2,10 @@
 
 mod notify;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -27,13 +30,15 @@ use crate::{
 /// Connections at once; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 4096;
 /// How long a client may take to send its request's headers.
-const HEADER_TIME: Duration = Duration::from_secs(30);
+const HEADER_TIME: Duration = Duration::from_secs(10);
 /// Bytes of request line and headers.
 const HEADER_BYTES: usize = 64 << 10;
 /// Headers of a request.
 const HEADERS: usize = 100;
 /// How long requests may go on after a signal to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(20);
+/// How often the store is tidied.
+const TIDY_TIME: Duration = Duration::from_secs(3600);
 /// How long accepting pauses when the system has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,6 +62,7 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     let router = edge::guard(api::router(Arc::clone(&app)), edge::ROUTES, allowed);
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(%address, version, models, store = %app.config.models.display(), "listening");
+    tokio::spawn(tidy(Arc::downgrade(&app)));
     notify::ready(app.config.notify_socket.as_deref());
     let stopped = stop_signal()?;
     accept(listener, router, stopped).await;
@@ -86,6 +92,17 @@ async fn listen(config: &Config) -> Result<TcpListener, Error> {
 fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+/// Removes now and then what uploads and pulls left behind.
+async fn tidy(app: Weak<App>) {
+    loop {
+        tokio::time::sleep(TIDY_TIME).await;
+        let Some(app) = app.upgrade() else { return };
+        if let Err(error) = app.blocking(App::tidy).await {
+            tracing::warn!(%error, "the store could not be tidied");
+        }
+    }
 }
 
 /// Returns what ends when somebody asks this process to stop.
@@ -149,7 +166,6 @@ fn spawn(
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADER_BYTES)
         .max_headers(HEADERS)
-        .half_close(true)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let connection = open.watch(connection);
     tokio::spawn(async move {

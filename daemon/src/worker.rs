@@ -9,10 +9,11 @@ use crate::Error;
 
 /// Jobs that may wait at one worker. A request has one piece in here at a time, so this bounds requests.
 const QUEUE: usize = 1024;
-/// Tokens that one batch takes from the queue; the rest waits for the next.
-const BATCH_TOKENS: usize = 8192;
-/// Texts of a request that travel as one piece. Between two pieces the others get their turn.
-pub(crate) const PIECE_TEXTS: usize = 64;
+/// Tokens that one batch takes from the queue; the rest waits for the next. A few packs for every thread: more would
+/// only make whoever comes next wait longer.
+const BATCH_TOKENS: usize = 2048;
+/// Tokens of a request that travel as one piece, unless a single text has more.
+pub(crate) const PIECE_TOKENS: usize = 1024;
 
 /// The vectors of a piece, in order; `None` where a vector was not finite.
 pub(crate) type Vectors = Vec<Option<Vec<f32>>>;

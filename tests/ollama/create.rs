@@ -151,7 +151,7 @@ fn what_cannot_be_made_is_refused_with_a_reason() {
     let body = json!({ "model": "x", "files": { weights: one }, "stream": false });
     let body = body.to_string();
     let (status, headers, _) = http(&daemon.url, "POST", "/api/create", &[], body.as_bytes());
-    assert_eq!(status, 500);
+    assert_eq!(status, 400);
     assert!(headers.contains(&("content-type".to_owned(), "application/json".to_owned())));
 }
 

@@ -24,7 +24,7 @@ fn base64_holds_the_same_floats() {
     let input = json!(["why is the sky blue?", ""]);
     let plain = embed(&daemon, &input, &json!({ "encoding_format": "FLOAT" }));
     let packed = embed(&daemon, &input, &json!({ "encoding_format": "Base64", "user": 5 }));
-    assert_eq!(keys(&plain), ["object", "data", "model", "usage"]);
+    assert_eq!(keys(&plain), ["object", "data", "model", "usage", "inputs"]);
     assert_eq!(keys(&plain["data"][0]), ["object", "embedding", "index"]);
     assert_eq!(plain["usage"], json!({ "prompt_tokens": 12, "total_tokens": 12 }));
     for index in 0..2 {

@@ -34,7 +34,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio", &["cli", "daemon", "registry"]),
     ("toml", &["daemon"]),
     ("tower", &["cli", "daemon"]),
-    ("zip", &["registry"]),
+    ("zip", &["engine", "registry"]),
 ];
 
 fn manifest(room: &str) -> &'static File {

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use field::Fields;
-pub(crate) use go::{quote, to_go_json};
+pub(crate) use go::to_go_json;
 pub(crate) use input::Input;
 pub(crate) use options::Options;
 

@@ -11,7 +11,7 @@ pub(crate) mod show;
 pub(crate) mod unload;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header::CONTENT_TYPE};
@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::json::{DecodeError, Object, to_go_json};
-use crate::{Error, app::App, body};
+use crate::{Error, app::App, body::Whole};
 
 /// The version of Ollama whose contract this is; clients gate features on it.
 const CONTRACT: &str = "0.33.0";
@@ -79,8 +79,8 @@ fn written(text: String) -> Response {
 }
 
 /// Reads the body of a request.
-async fn bytes(app: &App, request: Body) -> Result<Bytes, Error> {
-    body::read(request, app.config.max_body_bytes).await
+async fn bytes(app: &App, request: Body) -> Result<Whole, Error> {
+    app.bodies.read(request).await
 }
 
 /// Returns the name of the model, under its new or its old key.

@@ -20,7 +20,6 @@ use super::{
 use crate::{
     Error,
     app::{App, local_name, pull_first},
-    body,
     embedding::{self, Embedded, Request},
 };
 
@@ -90,7 +89,7 @@ struct Asked {
 
 /// Embeds texts, or token ids of the model's own vocabulary.
 pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Body) -> Reply {
-    let body = body::read(request, app.config.max_body_bytes).await?;
+    let body = app.bodies.read(request).await?;
     let Asked { model, input, dimensions, encoding } =
         read(&body).map_err(|error| Failure { error, stage: Stage::Translation })?;
     drop(body);
@@ -178,6 +177,9 @@ fn list(model: &str, embedded: &Embedded, encoding: Encoding) -> String {
     out.push_str(&to_go_json(&model));
     out.push_str(r#","usage":"#);
     out.push_str(&usage.to_string());
+    // Not OpenAI's; its clients ignore it.
+    out.push_str(r#","inputs":"#);
+    out.push_str(&embedded.told());
     out.push('}');
     out
 }

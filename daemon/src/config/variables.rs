@@ -72,7 +72,7 @@ const VARIABLES: &[Variable] = &[
     own("VECUNA_MEMORY", "memory", "80%",
         "memory for all loaded models together: `4GiB`, `512MB` or a share such as `80%`"),
     shared("VECUNA_CONTEXT_LENGTH", "OLLAMA_CONTEXT_LENGTH", "context_length", "the model's own",
-        "number of tokens of a text that are used when neither request nor model says it"),
+        "most tokens of a text that are used when neither request nor parameters say it"),
     shared("VECUNA_ORIGINS", "OLLAMA_ORIGINS", "origins", "this machine and desktop applications",
         "further browser origins that may call the service, separated by commas; one `*` each"),
     shared("VECUNA_NOPRUNE", "OLLAMA_NOPRUNE", "noprune", "false",

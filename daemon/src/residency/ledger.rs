@@ -2,7 +2,7 @@
 //! a thread or a model (`W` stands for whatever runs one).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,16 +16,22 @@ use crate::Error;
 /// How a load ended; nothing while it runs.
 pub(super) type Outcome = Option<Result<(), Error>>;
 
-/// Every model in memory or on its way there.
+/// Every model in memory or on its way there, and who waits for room.
 pub(super) struct Ledger<W> {
     residents: HashMap<Digest, Resident<W>>,
     /// Counts uses, to tell which model was used last.
     uses: u64,
+    /// Requests that wait for room, in the order in which they came.
+    waiting: BTreeSet<u64>,
+    tickets: u64,
 }
 
 struct Resident<W> {
     name: Name,
-    phase: Phase<W>,
+    /// None while it loads.
+    worker: Option<Arc<W>>,
+    /// Tells how the load ended. Whoever listens is about to use the model.
+    arrival: Arc<watch::Sender<Outcome>>,
     bytes: u64,
     /// None while it loads: whoever loads it says, unless it is stopped before.
     keep_alive: Option<KeepAlive>,
@@ -33,11 +39,8 @@ struct Resident<W> {
     /// When it goes; none while it is used, or forever.
     expires: Option<Instant>,
     used: u64,
-}
-
-enum Phase<W> {
-    Loading(watch::Receiver<Outcome>),
-    Ready(Arc<W>),
+    /// It must make room for the first who waits, so it takes no new users.
+    leaving: bool,
 }
 
 /// What a request asks of the ledger.
@@ -48,6 +51,10 @@ pub(super) struct Claim<'a> {
     pub(super) keep_alive: Option<KeepAlive>,
     /// Bytes that the model needs, once they are known.
     pub(super) need: Option<u64>,
+    /// Its place among those who wait, if it does.
+    pub(super) ticket: Option<u64>,
+    /// It waited for the load of this model and is about to use it.
+    pub(super) promised: bool,
 }
 
 /// What a request does next.
@@ -60,10 +67,10 @@ pub(super) enum Step<W> {
     /// Say how many bytes the model needs.
     Measure,
     /// Load it: its bytes are reserved.
-    Load(watch::Sender<Outcome>),
+    Load(Arc<watch::Sender<Outcome>>),
     /// Look again: this idle model made room.
     Evicted(Name),
-    /// Look again when something has changed.
+    /// Take a ticket, and look again when something has changed.
     Wait,
 }
 
@@ -79,14 +86,18 @@ pub(crate) struct Seen<W> {
 
 impl<W> Default for Ledger<W> {
     fn default() -> Self {
-        Self { residents: HashMap::new(), uses: 0 }
+        Self { residents: HashMap::new(), uses: 0, waiting: BTreeSet::new(), tickets: 0 }
     }
 }
 
 impl<W> Ledger<W> {
     /// Decides what a request does next, and books it.
     pub(super) fn step(&mut self, claim: &Claim<'_>, limits: &Limits) -> Result<Step<W>, Error> {
+        let first = self.waiting.first().is_none_or(|first| Some(*first) == claim.ticket);
         if let Some(resident) = self.residents.get_mut(&claim.digest) {
+            if resident.leaving && !first && !claim.promised {
+                return Ok(Step::Wait);
+            }
             self.uses += 1;
             return Ok(resident.join(claim.keep_alive, self.uses));
         }
@@ -94,17 +105,34 @@ impl<W> Ledger<W> {
         if bytes > limits.memory_bytes {
             return Err(never_fits(bytes, limits.memory_bytes));
         }
+        if !first {
+            return Ok(Step::Wait);
+        }
         if self.fits(bytes, limits, |_| true) {
             return Ok(self.reserve(claim, bytes));
         }
         if self.fits(bytes, limits, |resident| !resident.is_idle()) {
             return Ok(self.evict().map_or(Step::Wait, Step::Evicted));
         }
-        // Even without every idle model there is no room: somebody must finish first.
+        // Even without every idle model there is no room: somebody must finish first, and takes no new users.
+        self.ask_to_leave(bytes, limits);
         Ok(Step::Wait)
     }
 
-    /// Books the end of a load. A request that waited takes the model at once; until then it counts as used.
+    /// Gives a place among those who wait for room.
+    pub(super) fn queue(&mut self) -> u64 {
+        self.tickets += 1;
+        self.waiting.insert(self.tickets);
+        self.tickets
+    }
+
+    /// Gives up a place. The next in line says anew who must make room.
+    pub(super) fn leave_queue(&mut self, ticket: u64) {
+        self.waiting.remove(&ticket);
+        self.residents.values_mut().for_each(|resident| resident.leaving = false);
+    }
+
+    /// Books the end of a load.
     pub(super) fn settle(
         &mut self,
         digest: Digest,
@@ -117,10 +145,10 @@ impl<W> Ledger<W> {
             return;
         };
         if let Some(resident) = self.residents.get_mut(&digest) {
-            resident.phase = Phase::Ready(worker);
+            resident.worker = Some(worker);
             let keep_alive = *resident.keep_alive.get_or_insert(keep_alive);
             // Whoever wanted it may have gone: without a user it expires like any other.
-            resident.expires = deadline(keep_alive, now, JOIN_GRACE);
+            resident.expires = deadline(keep_alive, now);
         }
     }
 
@@ -129,7 +157,7 @@ impl<W> Ledger<W> {
         let Some(resident) = self.holder(digest, worker) else { return };
         resident.users -= 1;
         if resident.users == 0 {
-            resident.expires = deadline(resident.stays(), now, Duration::ZERO);
+            resident.expires = deadline(resident.stays(), now);
         }
     }
 
@@ -174,7 +202,7 @@ impl<W> Ledger<W> {
 
     fn holder(&mut self, digest: Digest, worker: &Arc<W>) -> Option<&mut Resident<W>> {
         let resident = self.residents.get_mut(&digest)?;
-        let same = matches!(&resident.phase, Phase::Ready(held) if Arc::ptr_eq(held, worker));
+        let same = resident.worker.as_ref().is_some_and(|held| Arc::ptr_eq(held, worker));
         same.then_some(resident)
     }
 
@@ -186,45 +214,53 @@ impl<W> Ledger<W> {
     }
 
     fn reserve(&mut self, claim: &Claim<'_>, bytes: u64) -> Step<W> {
-        let (sender, outcome) = watch::channel(None);
+        let arrival = Arc::new(watch::Sender::new(None));
         let resident = Resident {
             name: claim.name.clone(),
-            phase: Phase::Loading(outcome),
+            worker: None,
+            arrival: Arc::clone(&arrival),
             bytes,
             keep_alive: None,
             users: 0,
             expires: None,
             used: self.uses,
+            leaving: false,
         };
         self.residents.insert(claim.digest, resident);
-        Step::Load(sender)
+        Step::Load(arrival)
     }
 
-    /// Removes the idle model that was used longest ago; those that should stay forever go last.
+    /// Removes the idle model that comes first in rank.
     fn evict(&mut self) -> Option<Name> {
         let idle = self.residents.iter().filter(|(_, resident)| resident.is_idle());
-        let rank = |resident: &Resident<W>| (resident.stays() == KeepAlive::Forever, resident.used);
-        let (digest, _) = idle.min_by_key(|(_, resident)| rank(resident))?;
-        let digest = *digest;
+        let digest = *idle.min_by_key(|(_, resident)| resident.rank())?.0;
         self.residents.remove(&digest).map(|resident| resident.name)
+    }
+
+    /// Marks busy models, in their rank, until there will be room for `bytes`.
+    fn ask_to_leave(&mut self, bytes: u64, limits: &Limits) {
+        while !self.fits(bytes, limits, |resident| !resident.is_idle() && !resident.leaving) {
+            let staying = self.residents.values_mut().filter(|resident| !resident.leaving);
+            let loaded = staying.filter(|resident| resident.worker.is_some());
+            let Some(victim) = loaded.min_by_key(|resident| resident.rank()) else { return };
+            victim.leaving = true;
+        }
     }
 }
 
-/// How long a loaded model waits for the request that wanted it, beyond its keep-alive.
-const JOIN_GRACE: Duration = Duration::from_secs(1);
-
 impl<W> Resident<W> {
     fn join(&mut self, keep_alive: Option<KeepAlive>, uses: u64) -> Step<W> {
-        match &self.phase {
-            Phase::Loading(outcome) => Step::Join(outcome.clone()),
-            Phase::Ready(worker) => {
-                self.used = uses;
-                self.users += 1;
-                self.expires = None;
-                self.keep_alive = keep_alive.or(self.keep_alive);
-                Step::Use(Arc::clone(worker))
-            }
-        }
+        let Some(worker) = &self.worker else { return Step::Join(self.arrival.subscribe()) };
+        self.used = uses;
+        self.users += 1;
+        self.expires = None;
+        self.keep_alive = keep_alive.or(self.keep_alive);
+        Step::Use(Arc::clone(worker))
+    }
+
+    /// Orders by who goes first: whoever was asked to, then by last use; those that should stay forever go last.
+    fn rank(&self) -> (bool, bool, u64) {
+        (!self.leaving, self.stays() == KeepAlive::Forever, self.used)
     }
 
     fn stays(&self) -> KeepAlive {
@@ -232,25 +268,24 @@ impl<W> Resident<W> {
     }
 
     fn is_idle(&self) -> bool {
-        self.users == 0 && matches!(self.phase, Phase::Ready(_))
+        self.users == 0 && self.worker.is_some() && self.arrival.receiver_count() == 0
     }
 
     fn seen(&self, digest: Digest, now: Instant) -> Option<Seen<W>> {
-        let Phase::Ready(worker) = &self.phase else { return None };
+        let worker = self.worker.clone()?;
         let remaining = match (self.expires, self.stays()) {
             (Some(expires), _) => Some(expires.saturating_duration_since(now)),
             (None, KeepAlive::For(span)) => Some(span),
             (None, KeepAlive::Forever) => None,
         };
-        let (name, worker) = (self.name.clone(), Arc::clone(worker));
-        Some(Seen { digest, name, bytes: self.bytes, worker, remaining })
+        Some(Seen { digest, name: self.name.clone(), bytes: self.bytes, worker, remaining })
     }
 }
 
-fn deadline(keep_alive: KeepAlive, now: Instant, grace: Duration) -> Option<Instant> {
+fn deadline(keep_alive: KeepAlive, now: Instant) -> Option<Instant> {
     match keep_alive {
         // A span beyond the clock's range is forever.
-        KeepAlive::For(span) => now.checked_add(span.saturating_add(grace)),
+        KeepAlive::For(span) => now.checked_add(span),
         KeepAlive::Forever => None,
     }
 }

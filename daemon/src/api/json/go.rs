@@ -1,6 +1,6 @@
-//! How does Go write JSON and quoted text?
+//! How does Go write JSON?
 
-use std::fmt::{Display, LowerExp, Write as _};
+use std::fmt::{Display, LowerExp};
 use std::io;
 
 use serde::Serialize;
@@ -14,48 +14,6 @@ pub(crate) fn to_go_json(value: &impl Serialize) -> String {
     // Only a map with odd keys or a failing Serialize could do this, and we have neither.
     value.serialize(&mut serializer).expect("our own types can be written as JSON");
     String::from_utf8(bytes).expect("JSON is UTF-8")
-}
-
-/// Returns a text in quotes, as Go's `%q` does.
-pub(crate) fn quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        push_quoted(&mut quoted, character);
-    }
-    quoted.push('"');
-    quoted
-}
-
-fn push_quoted(quoted: &mut String, character: char) {
-    let code = u32::from(character);
-    let short = match character {
-        '"' | '\\' => Some(character),
-        '\u{7}' => Some('a'),
-        '\u{8}' => Some('b'),
-        '\u{c}' => Some('f'),
-        '\n' => Some('n'),
-        '\r' => Some('r'),
-        '\t' => Some('t'),
-        '\u{b}' => Some('v'),
-        _ => None,
-    };
-    let written = match short {
-        Some(short) => {
-            quoted.extend(['\\', short]);
-            Ok(())
-        }
-        None if code < 0x20 || code == 0x7f => write!(quoted, "\\x{code:02x}"),
-        None if is_printable(character) => quoted.write_char(character),
-        None if code < 0x1_0000 => write!(quoted, "\\u{code:04x}"),
-        None => write!(quoted, "\\U{code:08x}"),
-    };
-    written.expect("writing to a String cannot fail");
-}
-
-/// Says whether a character can be shown; Rust escapes for debugging what Go calls unprintable.
-fn is_printable(character: char) -> bool {
-    character == '\'' || character.escape_debug().len() == 1
 }
 
 struct GoFormatter;
@@ -105,7 +63,7 @@ fn write_number<W: ?Sized + io::Write>(
 
 #[cfg(test)]
 mod tests {
-    use super::{quote, to_go_json};
+    use super::to_go_json;
 
     #[test]
     fn text_that_could_be_markup_is_escaped() {
@@ -134,19 +92,5 @@ mod tests {
             assert_eq!(to_go_json(&(value as f32)), text, "f32");
         }
         assert_eq!(to_go_json(&f64::from(0.1_f32)), "0.10000000149011612");
-    }
-
-    #[test]
-    fn quoted_text_is_gos() {
-        let table = [
-            ("nope", "\"nope\""),
-            ("a\"b\\c", "\"a\\\"b\\\\c\""),
-            ("\n\t\u{7}\u{1}\u{7f}", "\"\\n\\t\\a\\x01\\x7f\""),
-            ("it's é 日本", "\"it's é 日本\""),
-            ("\u{a0}\u{85}\u{feff}", "\"\\u00a0\\u0085\\ufeff\""),
-        ];
-        for (text, quoted) in table {
-            assert_eq!(quote(text), quoted);
-        }
     }
 }

@@ -186,7 +186,9 @@ fn unexpected(byte: u8, place: &str) -> String {
         b'\'' => "\\'".to_owned(),
         b'"' => "\"".to_owned(),
         // Go takes the byte for a code point of its own, whatever it was a part of.
-        _ => super::quote(char::from(byte).encode_utf8(&mut [0; 4])).trim_matches('"').to_owned(),
+        _ => modelfiles::human::quoted(char::from(byte).encode_utf8(&mut [0; 4]))
+            .trim_matches('"')
+            .to_owned(),
     };
     format!("invalid character '{shown}' {place}")
 }

@@ -30,6 +30,7 @@ pub(crate) async fn upload(
     if app.blocking(move |app| Ok(app.store.size_of(&digest).is_some())).await? {
         return Ok(StatusCode::OK.into_response());
     }
+    let _place = app.uploads.acquire().await.map_err(|_closed| Error::Busy)?;
     let pump = app.blocking(move |app| Ok(app.store.stage(Some(digest))?.pump())).await?;
     let mut frames = request.into_data_stream();
     while let Some(frame) = body::next(&mut frames).await? {

@@ -10,7 +10,7 @@ use super::{Reply, bytes, events, events::Events, model, pull};
 use crate::{
     Error, about,
     api::json::{self, Object},
-    app::{App, local_name, pull_first},
+    app::{App, MOST_CONFIG_BYTES, local_name, pull_first},
 };
 
 /// What the new model is made of.
@@ -169,7 +169,8 @@ fn from_files(app: &App, files: &BTreeMap<String, Digest>) -> Result<Manifest, E
     });
     let layers = layers.collect::<Result<Vec<Layer>, Error>>()?;
     let paths = files.iter().map(|(path, digest)| (path.clone(), app.store.blob_path(digest)));
-    let about = about::describe(&paths.collect(), &Recipe::default())?;
+    let about = about::describe(&paths.collect(), &Recipe::default());
+    let about = about.map_err(|error| Error::BadRequest(Error::from(error).to_string()))?;
     let config = app.store.put_bytes(about.to_string().as_bytes())?;
     Ok(Manifest::new(Layer::new(media::CONFIG, config), layers))
 }
@@ -181,6 +182,10 @@ fn change(app: &App, old: Manifest, request: Request) -> Result<(Manifest, Vec<D
     let mut parameters = app.parameters(&manifest)?;
     parameters.extend(request.parameters);
     let mut replace = |media: &str, texts: &[String]| -> Result<(), Error> {
+        if texts.iter().any(|text| text.len() as u64 > MOST_CONFIG_BYTES) {
+            let text = format!("a text of more than {MOST_CONFIG_BYTES} bytes");
+            return Err(Error::BadRequest(text));
+        }
         manifest.layers.retain(|layer| layer.media_type != media);
         for text in texts.iter().filter(|text| !text.is_empty()) {
             manifest.layers.push(Layer::new(media, app.store.put_bytes(text.as_bytes())?));

@@ -4,7 +4,6 @@ use std::{fmt::Write as _, sync::Arc, time::Instant};
 
 use axum::{body::Body, extract::State};
 use engine::{Output, Overflow};
-use serde_json::to_string;
 
 use super::{Reply, bytes, written};
 use crate::{
@@ -126,18 +125,13 @@ fn answer(model: &str, embedded: &Embedded, started: Instant) -> String {
 
 /// Appends what Ollama says of its work, and what we add per input.
 fn numbers(out: &mut String, embedded: &Embedded, started: Instant) {
-    let inputs: Vec<_> = embedded
-        .inputs
-        .iter()
-        .map(|(tokens, truncated)| serde_json::json!({ "tokens": tokens, "truncated": truncated }))
-        .collect();
     let written = write!(
         out,
         r#","total_duration":{},"load_duration":{},"prompt_eval_count":{},"inputs":{}"#,
         started.elapsed().as_nanos(),
         embedded.load.as_nanos().max(1),
         embedded.tokens(),
-        to_string(&inputs).unwrap_or_default(),
+        embedded.told(),
     );
     debug_assert!(written.is_ok(), "a string takes everything");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{body::Body, extract::State, response::IntoResponse};
 use http::StatusCode;
-use modelfiles::{Name, Recipe};
+use modelfiles::{Name, Recipe, human};
 use serde_json::{Value, json};
 
 use super::{
@@ -16,6 +16,7 @@ use crate::{
     Error,
     api::{json, time},
     app::{App, local_name},
+    embedding,
     residency::Seen,
 };
 
@@ -46,7 +47,7 @@ fn loaded(app: &App, seen: &Seen) -> Value {
         "details": Details::loaded(embedder.description()),
         "expires_at": time::rfc3339(time::expiry(seen.remaining)),
         "size_vram": 0,
-        "context_length": embedder.limit(num_ctx(app, seen).or(app.config.context_length)),
+        "context_length": embedding::limit(embedder, num_ctx(app, seen), app.config.context_length),
     })
 }
 
@@ -63,10 +64,10 @@ pub(crate) async fn copy(State(app): State<Arc<App>>, request: Body) -> Reply {
     let object = json::object("api.CopyRequest", &body)?;
     let source = object.string("source")?.unwrap_or_default();
     let destination = object.string("destination")?.unwrap_or_default();
-    let from = valid(&source, || format!("source {} is invalid", json::quote(&source)))?;
+    let from = valid(&source, || format!("source {} is invalid", human::quoted(&source)))?;
     let to =
-        valid(&destination, || format!("destination {} is invalid", json::quote(&destination)))?;
-    let missing = format!("model {} not found", json::quote(&source));
+        valid(&destination, || format!("destination {} is invalid", human::quoted(&destination)))?;
+    let missing = format!("model {} not found", human::quoted(&source));
     app.blocking(move |app| Ok(app.store.copy(&from, &to)?)).await.map_err(
         |error| match error {
             Error::NotFound(_) => Error::NotFound(missing),
@@ -83,7 +84,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, request: Body) -> Reply 
     if text.is_empty() {
         return Err(Error::BadRequest("model is required".to_owned()).into());
     }
-    let name = valid(&text, || format!("name {} is invalid", json::quote(&text)))?;
+    let name = valid(&text, || format!("name {} is invalid", human::quoted(&text)))?;
     app.blocking(move |app| Ok(app.store.remove(&name)?)).await.map_err(|error| match error {
         Error::NotFound(_) => Error::NotFound(format!("model '{text}' not found")),
         other => other,

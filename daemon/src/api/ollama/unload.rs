@@ -7,7 +7,7 @@ use std::{
 
 use axum::{body::Body, extract::State, response::Response};
 use http::StatusCode;
-use modelfiles::KeepAlive;
+use modelfiles::{KeepAlive, human};
 use serde_json::{Value, json};
 
 use super::{Reply, answer, bytes};
@@ -53,7 +53,7 @@ async fn unload(app: &Arc<App>, model: &str, asked: bool, verb: &str) -> Result<
     local_name(model)?;
     let stored = app.find(model, || format!("model '{model}' not found")).await?;
     if !asked {
-        let model = json::quote(model);
+        let model = human::quoted(model);
         return Err(Error::BadRequest(format!("{model} does not support {verb}")));
     }
     app.residency.stop(stored.digest);

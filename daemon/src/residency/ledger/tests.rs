@@ -35,7 +35,24 @@ impl Desk {
         need: Option<u64>,
         keep_alive: Option<KeepAlive>,
     ) -> Result<Step<Name>, Error> {
-        let claim = Claim { digest: digest(model), name: &name(model), keep_alive, need };
+        self.claim(model, need, keep_alive, None)
+    }
+
+    fn claim(
+        &mut self,
+        model: &str,
+        need: Option<u64>,
+        keep_alive: Option<KeepAlive>,
+        ticket: Option<u64>,
+    ) -> Result<Step<Name>, Error> {
+        let claim = Claim {
+            digest: digest(model),
+            name: &name(model),
+            keep_alive,
+            need,
+            ticket,
+            promised: false,
+        };
         self.ledger.step(&claim, &self.limits)
     }
 
@@ -104,6 +121,67 @@ fn busy_models_stay_and_nothing_goes_in_vain() {
     assert!(matches!(desk.step("c", 50), Step::Wait), "without b there would still be no room");
     desk.release("a", &a, 1);
     assert!(matches!(desk.step("c", 50), Step::Evicted(_)));
+}
+
+#[test]
+fn whoever_waits_is_served_before_newer_requests() {
+    let mut desk = Desk::new();
+    let a = desk.load("a", 90, MINUTE);
+    assert!(matches!(desk.step("c", 50), Step::Wait));
+    let ticket = desk.ledger.queue();
+    let c = |desk: &mut Desk| desk.claim("c", Some(50), None, Some(ticket)).unwrap();
+    assert!(matches!(c(&mut desk), Step::Wait));
+    assert!(matches!(desk.step("a", 90), Step::Wait), "a takes no new users");
+    assert!(matches!(desk.step("d", 5), Step::Wait), "nobody else takes what becomes free");
+    desk.release("a", &a, 1);
+    assert!(matches!(c(&mut desk), Step::Evicted(gone) if gone == name("a")));
+    assert!(matches!(c(&mut desk), Step::Load(_)));
+    desk.ledger.leave_queue(ticket);
+    assert!(matches!(desk.step("d", 5), Step::Load(_)), "then it is the turn of the others");
+}
+
+#[test]
+fn whoever_stops_waiting_holds_nobody_up() {
+    let mut desk = Desk::new();
+    let _a = desk.load("a", 90, MINUTE);
+    let ticket = desk.ledger.queue();
+    assert!(matches!(desk.claim("c", Some(50), None, Some(ticket)), Ok(Step::Wait)));
+    desk.ledger.leave_queue(ticket);
+    assert!(matches!(desk.step("a", 90), Step::Use(_)));
+}
+
+#[test]
+fn a_fresh_model_is_not_evicted_before_its_requester_has_used_it() {
+    let mut desk = Desk::new();
+    let Step::Load(arrival) = desk.step("a", 90) else { panic!("a loads") };
+    let requester = arrival.subscribe();
+    desk.ledger.settle(digest("a"), Some(Arc::new(name("a"))), MINUTE, desk.start);
+    assert!(matches!(desk.step("c", 50), Step::Wait));
+    assert_eq!(desk.ledger.expire(desk.at(1000)).0, vec![]);
+    drop(requester);
+    assert!(matches!(desk.step("c", 50), Step::Evicted(_)), "the requester has gone");
+}
+
+/// Found by three clients on one model beside one on another: the two waited for each other.
+#[test]
+fn whoever_waited_for_a_load_may_use_a_model_that_is_to_leave() {
+    let mut desk = Desk::new();
+    let Step::Load(arrival) = desk.step("a", 90) else { panic!("a loads") };
+    let _requester = arrival.subscribe();
+    desk.ledger.settle(digest("a"), Some(Arc::new(name("a"))), MINUTE, desk.start);
+    let ticket = desk.ledger.queue();
+    assert!(matches!(desk.claim("c", Some(50), None, Some(ticket)), Ok(Step::Wait)));
+    let (a, limits) = (name("a"), desk.limits);
+    let claim = |promised| Claim {
+        digest: digest("a"),
+        name: &a,
+        keep_alive: None,
+        need: None,
+        ticket: None,
+        promised,
+    };
+    assert!(matches!(desk.ledger.step(&claim(false), &limits), Ok(Step::Wait)));
+    assert!(matches!(desk.ledger.step(&claim(true), &limits), Ok(Step::Use(_))));
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! Who waits for whom: a client that leaves, a bulk load beside a single text, two models in room for one.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::ask::{get, loaded, make, ok, soon, tiny};
+use crate::support::Daemon;
+
+/// More work than any machine does while a test waits.
+const TEXTS: usize = 20_000;
+const TEXT: &str = "why is the sky blue, and why is it red in the evening when the sun goes down? ";
+
+fn bulk(count: usize) -> String {
+    json!({ "model": "all-minilm", "input": vec![TEXT.repeat(8); count], "keep_alive": 0 })
+        .to_string()
+}
+
+/// Sends a request and does not wait for its answer.
+fn begin(daemon: &Daemon, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(daemon.url.trim_start_matches("http://")).unwrap();
+    let head = format!(
+        "POST /api/embed HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    stream
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_work_with_it() {
+    let daemon = Daemon::with_all_minilm(&[]);
+    let stream = begin(&daemon, &bulk(TEXTS));
+    soon("the model is loaded", || !loaded(&daemon).is_empty());
+    drop(stream);
+    // Its keep_alive is 0: the model goes when the request ends.
+    soon("the request has ended", || loaded(&daemon).is_empty());
+}
+
+#[test]
+fn a_single_text_does_not_wait_for_a_bulk_load() {
+    let daemon = Daemon::with_all_minilm(&[]);
+    let single = json!({ "model": "all-minilm", "input": TEXT });
+    ok(&daemon, "/api/embed", &single);
+    let stream = begin(&daemon, &bulk(TEXTS));
+    let mut slowest = Duration::ZERO;
+    for _ in 0..10 {
+        let started = Instant::now();
+        ok(&daemon, "/api/embed", &single);
+        slowest = slowest.max(started.elapsed());
+        let health = Instant::now();
+        get(&daemon, "/health");
+        assert!(health.elapsed() < Duration::from_millis(500), "{:?}", health.elapsed());
+    }
+    // A batch is 2,048 tokens at most, and one more may be under way; the bulk load alone would take minutes.
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    drop(stream);
+}
+
+#[test]
+fn two_models_in_room_for_one_both_get_their_turns() {
+    let daemon = tiny(&[("VECUNA_MAX_LOADED_MODELS", "1")]);
+    make(&daemon, "second", "roberta", &Value::Null);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    ok(&daemon, "/api/embed", &json!({ "model": "tiny", "input": TEXT }));
+                }
+            });
+        }
+        for _ in 0..5 {
+            let started = Instant::now();
+            ok(&daemon, "/api/embed", &json!({ "model": "second", "input": TEXT }));
+            assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
