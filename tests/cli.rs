@@ -1,6 +1,7 @@
 //! What does a person at a terminal see, and what does a script get?
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod files;
 mod torch;
 
 use std::fs;
@@ -101,7 +102,15 @@ fn a_fresh_store_is_empty() {
 fn what_is_not_there_is_named() {
     let alone = Alone::new();
     for (line, want) in [
-        ("show nope", "Error: model 'nope:latest' not found\n"),
+        (
+            "show nope",
+            "Error: model 'nope:latest' not found\nhint: a model is a known short name \
+            (docs/models.md) or <owner>/<repository> of the Hugging Face hub\n",
+        ),
+        (
+            "show all-minlm",
+            "Error: model 'all-minlm:latest' not found\nhint: did you mean 'all-minilm'?\n",
+        ),
         ("rm nope", "Error: model 'nope' not found\n"),
         ("stop nope", "Error: couldn't find model \"nope\" to stop\n"),
         ("cp nope other", "Error: model \"nope\" not found\n"),
@@ -182,6 +191,24 @@ fn a_model_that_cannot_run_yet_is_refused_before_it_is_fetched() {
 }
 
 #[test]
+fn a_pull_of_what_cannot_run_warns_and_one_that_fails_advises() {
+    let alone = Alone::new();
+    let pull = |model: &str| {
+        // A port that nobody listens on is a hub that cannot be reached.
+        let mut command = alone.vecuna(&format!("pull {model}"));
+        complaint(command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("VECUNA_PIP", "false"))
+    };
+    let warned = pull("nomic-embed-text");
+    assert!(warned.starts_with("warning: model 'nomic-embed-text' needs "), "{warned}");
+    assert!(warned.contains("\npulling manifest\n"), "{warned}");
+    assert!(warned.contains("\nhint: HF_ENDPOINT names a mirror, HTTPS_PROXY"), "{warned}");
+    let missing = pull("all-minlm");
+    let want = "Error: pull model manifest: file does not exist\n\
+        hint: there is no 'all-minlm'; did you mean 'all-minilm'?\n";
+    assert!(missing.ends_with(want), "{missing}");
+}
+
+#[test]
 fn one_text_gives_the_same_vector_with_and_without_a_daemon() {
     let daemon = Daemon::with_all_minilm(&[]);
     let alone = Alone::new();
@@ -237,7 +264,11 @@ fn a_model_is_listed_shown_copied_stopped_and_removed() {
     assert!(row.starts_with("mine:latest    ") && row.contains("100% CPU"), "{row}");
     assert_eq!(run("stop mine"), "");
     assert_eq!(run("ps").lines().count(), 1);
-    assert_eq!(run("rm mine all-minilm"), "deleted 'mine'\ndeleted 'all-minilm'\n");
+    let removed = outcome(&mut client(&daemon, "rm mine nope all-minilm none"), b"");
+    assert_eq!(removed.code, Some(1));
+    assert_eq!(removed.stdout, "deleted 'mine'\ndeleted 'all-minilm'\n");
+    let failed = "Error: model 'nope' not found\nError: model 'none' not found\n";
+    assert_eq!(removed.stderr, failed);
     assert_eq!(run("list").lines().count(), 1);
 }
 

@@ -19,7 +19,7 @@ use tower::util::BoxCloneService;
 use self::body::Body;
 pub(crate) use self::events::{Event, Events};
 use self::reply::Reply;
-pub(crate) use self::reply::is_not_found;
+pub(crate) use self::reply::{is_bad_request, is_not_found};
 
 use crate::failure::Failure;
 
@@ -29,6 +29,8 @@ type Service = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
 /// A way to the service that does not show where the service runs.
 pub(crate) struct Client {
     service: Service,
+    /// Where the service is, once it has answered there.
+    url: Option<String>,
 }
 
 impl Client {
@@ -36,11 +38,11 @@ impl Client {
     pub(crate) async fn connect() -> Result<Self> {
         let config = Config::from_environment()?;
         let url = config.host.connectable().url();
-        let client = Self { service: remote::service(&url)? };
+        let client = Self { service: remote::service(&url)?, url: None };
         match client.probe().await {
-            Ok(()) => Ok(client),
+            Ok(()) => Ok(Self { url: Some(url), ..client }),
             Err(error) if !config.host_was_set && remote::was_refused(&error) => {
-                Ok(Self { service: local::service(config)? })
+                Ok(Self { service: local::service(config)?, url: None })
             }
             Err(error) => Err(no_connection(&url, error)),
         }
@@ -97,7 +99,11 @@ impl Client {
             .header("user-agent", concat!("vecuna/", env!("CARGO_PKG_VERSION")))
             .body(body)?;
         let response = self.service.clone().oneshot(request).await;
-        Ok(Reply::new(response.map_err(|error| anyhow::anyhow!(error))?))
+        let response = response.map_err(|error| anyhow::anyhow!(error));
+        Ok(Reply::new(response.map_err(|error| match &self.url {
+            Some(url) => no_connection(url, error),
+            None => error,
+        })?))
     }
 }
 
@@ -120,7 +126,7 @@ mod tests {
             Ok::<_, Infallible>(response.expect("valid"))
         };
         let service = tower::service_fn(answer).map_err(BoxError::from);
-        Client { service: BoxCloneService::new(service) }
+        Client { service: BoxCloneService::new(service), url: None }
     }
 
     #[tokio::test]

@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Stop(stop::Arguments),
     /// Fetch a model
     Pull(pull::Arguments),
-    /// Send a model to a registry
+    /// Send a model to a registry (not supported in this version)
     Push(push::Arguments),
     /// List the models on this machine
     #[command(visible_alias = "ls")]

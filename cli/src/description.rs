@@ -119,8 +119,14 @@ fn projector(model: &Model) -> Vec<Row> {
 }
 
 fn parameters(text: &str) -> Vec<Row> {
-    let rows = text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect());
-    rows.filter(|row: &Row| !row.is_empty()).collect()
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| match line.split_once(char::is_whitespace) {
+            // The blanks in a value, such as those of a prompt, are part of it.
+            Some((name, value)) => vec![name.to_owned(), value.trim_start().to_owned()],
+            None => vec![line.to_owned()],
+        })
+        .collect()
 }
 
 fn metadata(model: &Model) -> Vec<Row> {
@@ -216,6 +222,13 @@ mod tests {
         assert!(text.contains("··Metadata\n····bert.context_length······512"), "{text}");
         assert!(text.contains("[101,·102,·...+2·more]····\n"), "{text}");
         assert!(text.contains("··Tensors\n····norm····F32····[2·384]····\n"), "{text}");
+    }
+
+    #[test]
+    fn a_prompt_keeps_its_blanks() {
+        let text = "num_ctx    256\nquery_prompt    \"find  this: \"\n\n";
+        let want = [["num_ctx", "256"], ["query_prompt", "\"find  this: \""]];
+        assert_eq!(parameters(text), want);
     }
 
     #[test]

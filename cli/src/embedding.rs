@@ -14,7 +14,7 @@ pub(crate) struct Request<'a> {
     /// The model to use.
     pub(crate) model: &'a str,
     /// The texts, in the order of their vectors.
-    pub(crate) input: &'a [String],
+    pub(crate) input: Vec<&'a str>,
     /// Whether a text that is too long is cut instead of refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) truncate: Option<bool>,
@@ -67,6 +67,11 @@ impl Request<'_> {
 }
 
 impl Answer {
+    /// Returns which text is the first that was cut.
+    pub(crate) fn first_cut(&self) -> Option<usize> {
+        self.inputs.iter().position(|input| input.truncated)
+    }
+
     /// Returns each vector as compact JSON.
     pub(crate) fn vectors(&self) -> impl ExactSizeIterator<Item = String> {
         // There is nothing but numbers in a vector, so every blank is one between them.
@@ -134,10 +139,9 @@ mod tests {
 
     #[test]
     fn only_what_was_said_is_sent() {
-        let input = ["hello".to_owned()];
         let mut request = Request {
             model: "m",
-            input: &input,
+            input: vec!["hello"],
             truncate: None,
             dimensions: None,
             keep_alive: None,

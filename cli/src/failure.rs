@@ -38,8 +38,7 @@ pub(crate) fn report(error: &anyhow::Error) {
 }
 
 fn render(error: &anyhow::Error) -> String {
-    let hint = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()?.hint.as_ref());
-    match hint {
+    match error.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_ref()) {
         Some(hint) => format!("Error: {error:#}\nhint: {hint}"),
         None => format!("Error: {error:#}"),
     }
@@ -54,6 +53,11 @@ mod tests {
         let failure = Failure::new("could not connect").hint("run 'vecuna serve' to start it");
         let want = "Error: could not connect\nhint: run 'vecuna serve' to start it";
         assert_eq!(render(&failure.into()), want);
+        let outer = anyhow::anyhow!("refused").context(Failure::new("no").hint("yes"));
+        assert_eq!(
+            render(&outer.context("after 3 texts")),
+            "Error: after 3 texts: no: refused\nhint: yes"
+        );
         assert_eq!(render(&anyhow::anyhow!("inner").context("outer")), "Error: outer: inner");
     }
 }

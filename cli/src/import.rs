@@ -13,14 +13,34 @@ pub(crate) type ModelFiles = BTreeMap<String, PathBuf>;
 const HINT: &str =
     "the folder has to hold a model as files, not as links: download it with --local-dir";
 
-/// Finds the path that a `FROM` means; `None` when there is no such file, so it is a model's name.
-pub(crate) fn resolve(from: &str, modelfile: &Path) -> Option<PathBuf> {
-    let path = match (from.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ if from == "~" => std::env::home_dir()?,
-        _ => modelfile.parent()?.join(from),
+/// Finds the path that a `FROM` means; `None` when it is a model's name.
+pub(crate) fn resolve(from: &str, modelfile: &Path) -> Result<Option<PathBuf>> {
+    match existing(from, modelfile) {
+        Ok(path) => Ok(Some(path)),
+        Err(error) if is_path(from) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Finds the path that an instruction means, which must be there.
+pub(crate) fn existing(text: &str, modelfile: &Path) -> Result<PathBuf> {
+    let path = match (text.strip_prefix('~'), std::env::home_dir()) {
+        (Some(""), Some(home)) => home,
+        (Some(rest), Some(home)) if rest.starts_with('/') => home.join(&rest[1..]),
+        _ => modelfile.parent().unwrap_or(Path::new("")).join(text),
     };
-    path.exists().then_some(path)
+    if path.exists() {
+        return Ok(path);
+    }
+    let looked = std::path::absolute(&path).unwrap_or(path);
+    let failure = Failure::new(format!("'{text}' does not exist"));
+    Err(failure.hint(format!("looked for '{}'", looked.display())).into())
+}
+
+/// Says whether the text cannot be a model's name.
+fn is_path(text: &str) -> bool {
+    ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start))
+        || [".", "..", "~"].contains(&text)
 }
 
 /// Lists the files of a model that is a folder, or the one file that it is.
@@ -112,12 +132,23 @@ mod tests {
     }
 
     #[test]
-    fn from_is_a_path_only_if_it_exists() {
+    fn from_is_a_path_if_it_exists() {
         let folder = folder(&["model.gguf"]);
         let modelfile = folder.path().join("Modelfile");
-        assert!(resolve("./model.gguf", &modelfile).is_some());
-        assert!(resolve("all-minilm", &modelfile).is_none());
-        let relative = Path::new("Modelfile");
-        assert!(resolve("Cargo.toml", relative).is_some());
+        let found = |from, modelfile| resolve(from, modelfile).expect("no error").is_some();
+        assert!(found("./model.gguf", &modelfile));
+        assert!(!found("all-minilm", &modelfile) && !found("a/b", &modelfile));
+        assert!(found("Cargo.toml", Path::new("Modelfile")) && found("Cargo.toml", Path::new("-")));
+    }
+
+    #[test]
+    fn what_can_only_be_a_path_must_exist() {
+        let folder = folder(&["model.gguf"]);
+        let modelfile = folder.path().join("Modelfile");
+        for from in ["./nofolder", "../no/folder", "/no/folder", "~/no/such/folder"] {
+            let error = resolve(from, &modelfile).expect_err(from);
+            assert_eq!(error.to_string(), format!("'{from}' does not exist"));
+        }
+        assert!(resolve(".", &modelfile).expect("a folder").is_some());
     }
 }

@@ -1,5 +1,6 @@
 //! Which command was asked for, and how the process ends.
 
+mod advice;
 mod arguments;
 mod client;
 mod commands;
@@ -12,6 +13,7 @@ mod output;
 mod presence;
 mod progress;
 mod prompt;
+mod sink;
 mod table;
 mod texts;
 

@@ -5,6 +5,7 @@ use http::Method;
 use modelfiles::{Name, library, locality};
 use serde_json::json;
 
+use crate::advice;
 use crate::client::{Client, is_not_found};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -41,14 +42,20 @@ pub(crate) async fn ensure(client: &Client, model: &str, encryption: Encryption)
 pub(crate) async fn pull(client: &Client, model: &str, encryption: Encryption) -> Result<()> {
     let insecure = encryption == Encryption::Optional;
     let request = json!({ "model": model, "insecure": insecure });
-    Progress::new().follow(client.events("/api/pull", &request).await?).await
+    let pulled =
+        async { Progress::new().follow(client.events("/api/pull", &request).await?).await };
+    pulled.await.map_err(|error| advice::on(error, model))
+}
+
+/// Says why a known model cannot run in this version, if it cannot.
+pub(crate) fn unsupported(model: &str) -> Option<String> {
+    let name = locality(model).and_then(|(name, _)| Name::parse(name));
+    daemon::unsupported(&library::find(&name.ok()?)?)
 }
 
 /// Nobody wants to wait for gigabytes that cannot be used.
 fn refuse_unsupported(model: &str) -> Result<()> {
-    let name = locality(model).and_then(|(name, _)| Name::parse(name));
-    let Some(known) = name.ok().and_then(|name| library::find(&name)) else { return Ok(()) };
-    let Some(reason) = daemon::unsupported(&known) else { return Ok(()) };
+    let Some(reason) = unsupported(model) else { return Ok(()) };
     let hint = format!("'vecuna pull {model}' fetches it all the same, for a later version");
     Err(Failure::new(reason).hint(hint).into())
 }

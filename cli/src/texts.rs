@@ -1,14 +1,19 @@
 //! Which texts stand in files of lines or JSONL.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use serde_json::json;
+use serde_json::value::RawValue;
 
 /// A longer line is a file without lines, and a model reads a ten-thousandth of it.
 const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What we write ourselves hides a record's field of the same name.
+const OWN_FIELDS: [&str; 2] = ["index", "embedding"];
 
 /// How a file says what its texts are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,20 @@ pub(crate) enum Format {
     Json(String),
 }
 
+/// The fields of a record, as they were written.
+type Fields = BTreeMap<String, Box<RawValue>>;
+
+/// One text and where it comes from.
+#[derive(Debug)]
+pub(crate) struct Text {
+    /// The text itself.
+    pub(crate) text: String,
+    /// The number of its line, from 1.
+    pub(crate) line: u64,
+    /// What else its record holds.
+    fields: Fields,
+}
+
 /// The texts of one file, read as they are wanted.
 pub(crate) struct Texts {
     name: String,
@@ -26,6 +45,8 @@ pub(crate) struct Texts {
     format: Format,
     line: u64,
     read_bytes: u64,
+    /// A keyboard would go on after its end.
+    ended: bool,
 }
 
 impl Texts {
@@ -39,7 +60,7 @@ impl Texts {
     }
 
     fn new(name: &str, reader: Box<dyn BufRead>, format: Format) -> Self {
-        Self { name: name.to_owned(), reader, format, line: 0, read_bytes: 0 }
+        Self { name: name.to_owned(), reader, format, line: 0, read_bytes: 0, ended: false }
     }
 
     /// Returns how much of the file has been read.
@@ -48,25 +69,42 @@ impl Texts {
     }
 
     /// Returns the next text; `None` at the end, an error that names the line when it is bad.
-    pub(crate) fn next(&mut self) -> Result<Option<String>> {
-        while let Some(line) = self.line().with_context(|| self.place())? {
-            let text = match &self.format {
-                Format::Lines => Some(line),
-                Format::Json(_) if line.trim().is_empty() => None,
-                Format::Json(field) => Some(text_of(&line, field).with_context(|| self.place())?),
+    pub(crate) fn next(&mut self) -> Result<Option<Text>> {
+        while let Some(line) = self.line().with_context(|| self.place(self.line))? {
+            let (text, fields) = match &self.format {
+                Format::Lines => (line, Fields::new()),
+                Format::Json(_) if line.trim().is_empty() => continue,
+                Format::Json(field) => {
+                    record(&line, field).with_context(|| self.place(self.line))?
+                }
             };
-            if text.is_some() {
-                return Ok(text);
-            }
+            return Ok(Some(Text { text, line: self.line, fields }));
         }
         Ok(None)
     }
 
-    fn place(&self) -> String {
-        format!("{} line {}", self.name, self.line)
+    /// Returns how many lines have been read.
+    pub(crate) fn lines(&self) -> u64 {
+        self.line
+    }
+
+    /// Returns the name of the field that holds a text.
+    pub(crate) fn field(&self) -> &str {
+        match &self.format {
+            Format::Lines => "text",
+            Format::Json(field) => field,
+        }
+    }
+
+    /// Names a line for a person.
+    pub(crate) fn place(&self, line: u64) -> String {
+        format!("{} line {line}", self.name)
     }
 
     fn line(&mut self) -> Result<Option<String>> {
+        if self.ended {
+            return Ok(None);
+        }
         self.line += 1;
         let mut bytes = Vec::new();
         let mut reader = (&mut self.reader).take(MAX_LINE_BYTES + 1);
@@ -74,6 +112,8 @@ impl Texts {
         ensure!(read <= MAX_LINE_BYTES, "longer than {MAX_LINE_BYTES} bytes");
         self.read_bytes += read;
         if bytes.is_empty() {
+            self.line -= 1;
+            self.ended = true;
             return Ok(None);
         }
         if bytes.last() == Some(&b'\n') {
@@ -86,13 +126,26 @@ impl Texts {
     }
 }
 
-fn text_of(line: &str, field: &str) -> Result<String> {
-    let value: Value = serde_json::from_str(line).context("not JSON")?;
-    match value.get(field) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(_) => anyhow::bail!("field '{field}' is not a text"),
-        None => anyhow::bail!("no field '{field}'"),
+impl Text {
+    /// Returns the JSON line of this text: its number, its record's other fields, its vector.
+    ///
+    /// The text itself is there when its field is named.
+    pub(crate) fn with_vector(&self, index: u64, field: Option<&str>, vector: &str) -> String {
+        let member = |key: &str, value: &str| format!("{}:{value},", json!(key));
+        let text = field.map(|field| member(field, &json!(self.text).to_string()));
+        let others = self.fields.iter().filter(|(key, _)| !OWN_FIELDS.contains(&key.as_str()));
+        let others: String = others.map(|(key, value)| member(key, value.get())).collect();
+        let text = text.unwrap_or_default();
+        format!("{{\"index\":{index},{text}{others}\"embedding\":{vector}}}\n")
     }
+}
+
+/// Takes the text out of a record.
+fn record(line: &str, field: &str) -> Result<(String, Fields)> {
+    let mut fields: Fields = serde_json::from_str(line).context("not a JSON object")?;
+    let text = fields.remove(field).with_context(|| format!("no field '{field}'"))?;
+    let text = serde_json::from_str(text.get());
+    Ok((text.ok().with_context(|| format!("field '{field}' is not a text"))?, fields))
 }
 
 /// Says whether a file's name promises JSONL.
@@ -115,10 +168,11 @@ mod tests {
 
     fn all(content: &'static [u8], format: Format) -> Result<Vec<String>> {
         let mut texts = Texts::new("x", Box::new(content), format);
-        std::iter::from_fn(|| texts.next().transpose()).collect()
+        let next = || texts.next().map(|text| text.map(|text| text.text)).transpose();
+        std::iter::from_fn(next).collect()
     }
 
-    fn json() -> Format {
+    fn by_field() -> Format {
         Format::Json("text".to_owned())
     }
 
@@ -132,21 +186,34 @@ mod tests {
     #[test]
     fn json_lines_hold_a_field() {
         let got =
-            all(b"{\"text\":\"a\\nb\",\"id\":1}\n\n{\"text\":\"\"}\n", json()).expect("texts");
+            all(b"{\"text\":\"a\\nb\",\"id\":1}\n\n{\"text\":\"\"}\n", by_field()).expect("texts");
         assert_eq!(got, ["a\nb", ""]);
     }
 
     #[test]
     fn a_bad_line_is_named() {
         for (content, want) in [
-            (&b"{\"text\":\"a\"}\nnope\n"[..], "x line 2: not JSON"),
+            (&b"{\"text\":\"a\"}\nnope\n"[..], "x line 2: not a JSON object"),
+            (b"[1]\n", "x line 1: not a JSON object"),
             (b"{\"txt\":\"a\"}\n", "x line 1: no field 'text'"),
             (b"\n{\"text\":5}\n", "x line 2: field 'text' is not a text"),
             (b"\xff\n", "x line 1: not UTF-8"),
         ] {
-            let error = all(content, json()).expect_err("bad");
+            let error = all(content, by_field()).expect_err("bad");
             assert!(format!("{error:#}").starts_with(want), "{error:#}");
         }
+    }
+
+    #[test]
+    fn other_fields_of_a_record_pass_as_they_are() {
+        let content = b"\n{\"id\":1.10,\"text\":\"a \\\"b\\\"\",\"index\":7,\"tags\":[\"x\", 2]}\n";
+        let mut texts = Texts::new("x", Box::new(&content[..]), by_field());
+        let text = texts.next().expect("good").expect("one");
+        assert_eq!((text.line, texts.next().expect("good").is_none(), texts.lines()), (2, true, 2));
+        let want = r#"{"index":1,"id":1.10,"tags":["x", 2],"embedding":[0.5]}"#;
+        assert_eq!(text.with_vector(1, None, "[0.5]"), format!("{want}\n"));
+        let want = r#"{"index":1,"text":"a \"b\"","id":1.10,"tags":["x", 2],"embedding":[]}"#;
+        assert_eq!(text.with_vector(1, Some("text"), "[]"), format!("{want}\n"));
     }
 
     #[test]

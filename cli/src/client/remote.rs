@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn client(url: &str) -> Client {
-        Client { service: service(url).expect("url") }
+        Client { service: service(url).expect("url"), url: None }
     }
 
     /// Answers one connection with the text and hands back what it was sent.

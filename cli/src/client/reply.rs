@@ -35,6 +35,12 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// Says whether the server found fault with the request.
+pub(crate) fn is_bad_request(error: &anyhow::Error) -> bool {
+    let refusal = error.downcast_ref::<Refusal>();
+    refusal.is_some_and(|refusal| refusal.status == StatusCode::BAD_REQUEST)
+}
+
 /// Says whether the server answered that it does not have what was asked for.
 pub(crate) fn is_not_found(error: &anyhow::Error) -> bool {
     let refusal = error.downcast_ref::<Refusal>();

@@ -20,7 +20,7 @@ use crate::progress::Progress;
 pub(crate) struct Arguments {
     /// The name of the new model
     model: String,
-    /// The Modelfile
+    /// The Modelfile; - is standard input
     #[arg(short, long, value_name = "FILE", default_value = "Modelfile")]
     file: PathBuf,
     /// The form to store the weights in
@@ -62,7 +62,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let mut upload = Upload { client: &client, progress: Progress::new(), folder: &arguments.file };
     upload.progress.show(&Event::new("gathering model components"));
     for from in &modelfile.from {
-        match import::resolve(from, &arguments.file) {
+        match import::resolve(from, &arguments.file)? {
             Some(path) => request.files.append(&mut upload.all(&path).await?),
             None => request.from = Some(from.clone()),
         }
@@ -74,7 +74,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn read(path: &Path) -> Result<Modelfile> {
-    let bytes = match std::fs::read(path) {
+    let read = match path.as_os_str() == "-" {
+        true => io::read_to_string(io::stdin()).map(String::into_bytes),
+        false => std::fs::read(path),
+    };
+    let bytes = match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let failure = Failure::new("specified Modelfile wasn't found");
             return Err(failure.hint(format!("looked for '{}'", path.display())).into());
@@ -119,8 +123,7 @@ impl Upload<'_> {
     async fn named(&mut self, paths: &[String]) -> Result<Files> {
         let mut files = Files::new();
         for name in paths {
-            let path = import::resolve(name, self.folder);
-            let path = path.with_context(|| format!("'{name}' does not exist"))?;
+            let path = import::existing(name, self.folder)?;
             files.append(&mut self.all(&path).await?);
         }
         Ok(files)

@@ -1,15 +1,15 @@
 //! `vecuna embed`: files of texts become JSONL with vectors.
 
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Error, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::client::Client;
+use crate::client::{Client, is_bad_request};
 use crate::embedding::{self, Cuts, Request};
-use crate::texts::{self, Format, Texts};
+use crate::sink::Sink;
+use crate::texts::{self, Format, Text, Texts};
 use crate::{output, presence};
 
 /// Enough texts to keep the service busy, few enough to show how it goes.
@@ -35,10 +35,10 @@ pub(crate) struct Arguments {
     /// The JSONL field that holds the text
     #[arg(long, value_name = "NAME", default_value = "text")]
     field: String,
-    /// Write to this file instead of standard output
+    /// Write to this file, which appears when all is done, instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write each text beside its vector
+    /// Write each text, too, beside its vector; other fields of JSONL are always written
     #[arg(long)]
     with_text: bool,
     /// Cut the vectors to this many numbers
@@ -59,21 +59,23 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let client = Client::connect().await?;
     presence::ensure(&client, &arguments.model, arguments.insecure.into()).await?;
+    if io::stdin().is_terminal() && arguments.files.iter().any(|file| file.as_os_str() == "-") {
+        output::note("note: reading lines from the keyboard until Ctrl-D");
+    }
     let mut job = Job {
         bar: bar(&arguments),
-        sink: sink(arguments.output.as_deref())?,
+        sink: Sink::open(arguments.output.as_deref())?,
         client,
         arguments: &arguments,
         done: 0,
+        read: (0, 0),
         cuts: Cuts::default(),
     };
-    let mut bytes_before = 0;
     for file in &arguments.files {
-        let mut texts = Texts::open(file, arguments.format(file))?;
-        job.embed(&mut texts, bytes_before).await?;
-        bytes_before += texts.read_bytes();
+        job.embed(&mut Texts::open(file, arguments.format(file))?).await?;
     }
     job.bar.finish();
+    job.sink.finish()?;
     job.cuts.note().iter().for_each(|note| output::note(note));
     Ok(())
 }
@@ -86,10 +88,10 @@ impl Arguments {
         }
     }
 
-    fn request<'a>(&'a self, input: &'a [String]) -> Request<'a> {
+    fn request<'a>(&'a self, batch: &'a [Text]) -> Request<'a> {
         Request {
             model: &self.model,
-            input,
+            input: batch.iter().map(|text| text.text.as_str()).collect(),
             truncate: self.no_truncate.then_some(false),
             dimensions: self.dimensions,
             keep_alive: self.keepalive.as_deref(),
@@ -101,59 +103,69 @@ impl Arguments {
 struct Job<'a> {
     arguments: &'a Arguments,
     client: Client,
-    sink: Box<dyn Write>,
+    sink: Sink,
     bar: ProgressBar,
     done: usize,
+    /// The lines and bytes of the files that are done.
+    read: (u64, u64),
     cuts: Cuts,
 }
 
 impl Job<'_> {
-    async fn embed(&mut self, texts: &mut Texts, bytes_before: u64) -> Result<()> {
+    async fn embed(&mut self, texts: &mut Texts) -> Result<()> {
+        let (lines, bytes) = self.read;
         loop {
             let batch = batch(texts)?;
             if batch.is_empty() {
+                self.read = (lines + texts.lines(), bytes + texts.read_bytes());
                 return Ok(());
             }
-            self.embed_batch(&batch).await?;
-            self.bar.set_position(bytes_before + texts.read_bytes());
+            self.embed_batch(&batch, texts).await?;
+            self.bar.set_position(bytes + texts.read_bytes());
             self.bar.set_message(format!("{} texts", self.done));
         }
     }
 
-    async fn embed_batch(&mut self, batch: &[String]) -> Result<()> {
-        let answer = self.arguments.request(batch).send(&self.client).await?;
+    async fn embed_batch(&mut self, batch: &[Text], texts: &Texts) -> Result<()> {
+        let answer = match self.arguments.request(batch).send(&self.client).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.explain(error, batch, texts).await),
+        };
         let vectors = answer.vectors();
         ensure!(vectors.len() == batch.len(), "the answer lacks vectors");
-        for (text, vector) in batch.iter().zip(vectors) {
-            let text = self.arguments.with_text.then_some(text.as_str());
-            let line = line(self.done, text, &vector);
-            output::checked(self.sink.write_all(line.as_bytes()))?;
-            self.done += 1;
-        }
+        let field = self.arguments.with_text.then(|| texts.field());
+        let lines = batch.iter().zip(vectors).map(|(text, vector)| {
+            let index = self.read.0 + text.line - 1;
+            text.with_vector(index, field, &vector)
+        });
+        self.sink.write(&lines.collect::<String>())?;
+        self.done += batch.len();
         self.cuts.add(&answer);
-        output::checked(self.sink.flush())
+        Ok(())
+    }
+
+    /// Tells at which text it went wrong, or how many had gone well.
+    async fn explain(&self, error: Error, batch: &[Text], texts: &Texts) -> Error {
+        if self.arguments.no_truncate && is_bad_request(&error) {
+            // The same texts once more, to be told which of them are cut.
+            let request = Request { truncate: Some(true), ..self.arguments.request(batch) };
+            let answer = request.send(&self.client).await.ok();
+            if let Some(text) = answer.and_then(|answer| batch.get(answer.first_cut()?)) {
+                return error.context(texts.place(text.line));
+            }
+        }
+        if self.done == 0 { error } else { error.context(format!("after {} texts", self.done)) }
     }
 }
 
-fn batch(texts: &mut Texts) -> Result<Vec<String>> {
+fn batch(texts: &mut Texts) -> Result<Vec<Text>> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while batch.len() < BATCH_TEXTS && bytes < BATCH_BYTES {
         let Some(text) = texts.next()? else { break };
-        bytes += text.len();
+        bytes += text.text.len();
         batch.push(text);
     }
     Ok(batch)
-}
-
-fn line(index: usize, text: Option<&str>, vector: &str) -> String {
-    let text = text.map(|text| format!("\"text\":{},", serde_json::Value::from(text)));
-    format!("{{\"index\":{index},{}\"embedding\":{vector}}}\n", text.unwrap_or_default())
-}
-
-fn sink(path: Option<&Path>) -> Result<Box<dyn Write>> {
-    let Some(path) = path else { return Ok(Box::new(BufWriter::new(io::stdout()))) };
-    let file = File::create(path).with_context(|| format!("cannot write '{}'", path.display()))?;
-    Ok(Box::new(BufWriter::new(file)))
 }
 
 /// Returns a bar on standard error, unless nobody would see it or it would stand among the vectors.
@@ -176,13 +188,6 @@ fn style(template: &str) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_is_json() {
-        assert_eq!(line(3, None, "[0.5]"), "{\"index\":3,\"embedding\":[0.5]}\n");
-        let want = "{\"index\":0,\"text\":\"a \\\"b\\\"\",\"embedding\":[]}\n";
-        assert_eq!(line(0, Some("a \"b\""), "[]"), want);
-    }
 
     #[test]
     fn the_templates_are_valid() {

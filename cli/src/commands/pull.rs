@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::client::Client;
-use crate::presence;
+use crate::{output, presence};
 
 /// What is pulled.
 #[derive(Debug, clap::Args)]
@@ -18,5 +18,8 @@ pub(crate) struct Arguments {
 /// Pulls the model and shows how that goes.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let client = Client::connect().await?;
+    if let Some(reason) = presence::unsupported(&arguments.model) {
+        output::note(&format!("warning: {reason}"));
+    }
     presence::pull(&client, &arguments.model, arguments.insecure.into()).await
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::stop;
 use crate::client::{Client, is_not_found};
-use crate::output;
+use crate::{failure, output};
 
 /// What is removed.
 #[derive(Debug, clap::Args)]
@@ -16,14 +16,18 @@ pub(crate) struct Arguments {
     models: Vec<String>,
 }
 
-/// Removes one model after the other, up to the first that cannot be removed.
+/// Removes one model after the other; one that cannot be removed does not keep the rest.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let client = Client::connect().await?;
+    let mut failed = None;
     for model in &arguments.models {
-        remove(&client, model).await?;
-        output::line(&format!("deleted '{model}'"))?;
+        match remove(&client, model).await {
+            Ok(()) => output::line(&format!("deleted '{model}'"))?,
+            // The last failure ends the command, so only those before it are told here.
+            Err(error) => failed.replace(error).iter().for_each(failure::report),
+        }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 async fn remove(client: &Client, model: &str) -> Result<()> {

@@ -32,13 +32,28 @@ pub(crate) struct Arguments {
     /// Cut the vector to this many numbers
     #[arg(long, value_name = "N")]
     dimensions: Option<i64>,
+    #[command(flatten)]
+    ignored: Ignored,
+}
+
+/// What Ollama's command takes for models that write texts.
+#[derive(Debug, clap::Args)]
+struct Ignored {
+    #[arg(long, hide = true)]
+    format: Option<String>,
+    #[arg(long, hide = true)]
+    nowordwrap: bool,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    think: Option<String>,
+    #[arg(long, hide = true)]
+    hidethinking: bool,
 }
 
 /// Prints the vector as one JSON array.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let input = [prompt::read(&arguments.prompt).await?];
+    let input = prompt::read(&arguments.prompt).await?;
     let model = &arguments.model;
-    if input[0].is_empty() {
+    if input.is_empty() {
         let message = "embedding models require input text";
         let usage = format!("{message}. Usage: vecuna run {model} \"your text here\"");
         return Err(Failure::new(usage).into());
@@ -56,10 +71,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-fn request<'a>(arguments: &'a Arguments, input: &'a [String]) -> Request<'a> {
+fn request<'a>(arguments: &'a Arguments, input: &'a str) -> Request<'a> {
     Request {
         model: &arguments.model,
-        input,
+        input: vec![input],
         truncate: arguments.truncate,
         dimensions: arguments.dimensions,
         keep_alive: arguments.keepalive.as_deref(),
@@ -110,6 +125,13 @@ mod tests {
         let words = parse("m --truncate false hello");
         assert_eq!(words.truncate, Some(true));
         assert_eq!(words.prompt, ["false", "hello"]);
+    }
+
+    #[test]
+    fn flags_of_language_models_are_taken_and_ignored() {
+        let line = "m --format json --nowordwrap --think --hidethinking hello";
+        assert_eq!(parse(line).prompt, ["hello"]);
+        assert_eq!(parse("m --think=low hello").prompt, ["hello"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use anyhow::Result;
 use http::Method;
 use serde_json::json;
 
+use crate::advice;
 use crate::client::Client;
 use crate::description::{self, Detail, Model};
 use crate::output;
@@ -15,7 +16,7 @@ pub(crate) struct Arguments {
     model: String,
     #[command(flatten)]
     section: Section,
-    /// Show all metadata and tensors
+    /// Show all metadata too, and the tensors where the service lists them
     #[arg(short, long)]
     verbose: bool,
 }
@@ -45,7 +46,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     section.check()?;
     let client = Client::connect().await?;
     let request = json!({ "model": model, "verbose": verbose });
-    let shown: Model = client.ask(Method::POST, "/api/show", &request).await?;
+    let shown = client.ask(Method::POST, "/api/show", &request).await;
+    let shown: Model = shown.map_err(|error| advice::on(error, &model))?;
     if let Some(text) = section.of(&shown) {
         return output::line(text);
     }

@@ -1,6 +1,6 @@
 //! How progress is drawn on a terminal: one line per step, one bar per blob.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -10,22 +10,32 @@ use modelfiles::human;
 use super::{Sized, sized};
 use crate::client::Event;
 
-const RUNNING: &str = "{msg} {percent:>3}% ▕{wide_bar}▏ {done:>7}/{whole:>7} {rate:>9} {left:>7}";
-const FINISHED: &str = "{msg} {percent:>3}% ▕{wide_bar}▏ {whole:>7}                          ";
+/// Fits into 60 columns, with a few left for the bar.
+const RUNNING: &str = "{msg:21!} {percent:>3}% ▕{wide_bar}▏ {whole:>7} {rate:>9} {left:>6}";
+const SPINNER: &str = "{spinner} {wide_msg}";
+
+/// More bars than this do not fit on a small screen; the other blobs get theirs when one ends.
+const MAX_BARS: usize = 4;
+
 const SPINNER_FRAMES: &str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ";
 const TICK: Duration = Duration::from_millis(100);
 
-/// The lines drawn so far, oldest first.
+/// What is going on, below plain lines of what is done.
 pub(crate) struct Bars {
     screen: MultiProgress,
     spinner: Option<(String, ProgressBar)>,
     bars: HashMap<String, ProgressBar>,
+    finished: HashSet<String>,
 }
 
 impl Bars {
     /// Returns an empty drawing on standard error.
     pub(crate) fn new() -> Self {
-        Self { screen: MultiProgress::new(), spinner: None, bars: HashMap::new() }
+        Self::on(MultiProgress::new())
+    }
+
+    fn on(screen: MultiProgress) -> Self {
+        Self { screen, spinner: None, bars: HashMap::new(), finished: HashSet::new() }
     }
 
     /// Draws one event.
@@ -43,9 +53,16 @@ impl Bars {
     }
 
     fn advance(&mut self, status: &str, sized: &Sized<'_>) {
+        if sized.completed == sized.total {
+            return self.end(status, sized);
+        }
+        self.finished.remove(sized.key);
+        if self.bars.len() >= MAX_BARS && !self.bars.contains_key(sized.key) {
+            return;
+        }
         let bar = self.bars.entry(sized.key.to_owned()).or_insert_with(|| {
             let bar = self.screen.add(ProgressBar::new(sized.total));
-            bar.set_style(style(RUNNING));
+            bar.set_style(style());
             bar.set_message(format!("{status}:"));
             bar.set_position(sized.completed);
             // What an earlier pull fetched says nothing about the rate of this one.
@@ -54,27 +71,44 @@ impl Bars {
         });
         bar.set_length(sized.total);
         bar.set_position(sized.completed);
-        if sized.completed == sized.total && !bar.is_finished() {
-            bar.set_style(style(FINISHED));
-            bar.finish();
+    }
+
+    /// Turns the bar of a blob into a line.
+    fn end(&mut self, status: &str, sized: &Sized<'_>) {
+        if let Some(bar) = self.bars.remove(sized.key) {
+            self.clear(&bar);
+        }
+        if self.finished.insert(sized.key.to_owned()) {
+            self.say(&format!("{status}: 100% ({})", human::bytes(sized.total)));
         }
     }
 
     fn spin(&mut self, status: &str) {
+        if status == "success" {
+            return self.say(status);
+        }
         let bar = self.screen.add(ProgressBar::new_spinner());
         bar.set_style(spinner_style());
         bar.set_message(status.to_owned());
-        if status == "success" {
-            return bar.finish();
-        }
         bar.enable_steady_tick(TICK);
         self.spinner = Some((status.to_owned(), bar));
     }
 
     fn stop_spinner(&mut self) {
-        if let Some((_, bar)) = self.spinner.take() {
-            bar.finish();
+        if let Some((status, bar)) = self.spinner.take() {
+            self.clear(&bar);
+            self.say(&status);
         }
+    }
+
+    fn clear(&self, bar: &ProgressBar) {
+        bar.finish_and_clear();
+        self.screen.remove(bar);
+    }
+
+    /// Writes a line above the bars; when the terminal is gone nobody is left to be told.
+    fn say(&self, line: &str) {
+        drop(self.screen.println(line));
     }
 }
 
@@ -86,15 +120,14 @@ impl Drop for Bars {
 }
 
 fn spinner_style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("{msg} {spinner}").expect("the template is constant");
+    let style = ProgressStyle::with_template(SPINNER).expect("the template is constant");
     style.tick_chars(SPINNER_FRAMES)
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template(RUNNING)
         .expect("the template is constant")
         .progress_chars("██ ")
-        .with_key("done", key(|state| human::bytes(state.pos())))
         .with_key("whole", key(|state| human::bytes(state.len().unwrap_or(0))))
         .with_key("rate", key(|state| format!("{}/s", human::bytes(whole(state.per_sec())))))
         .with_key("left", key(|state| remaining(state.eta())))
@@ -124,7 +157,32 @@ fn remaining(left: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use indicatif::ProgressDrawTarget;
+
     use super::*;
+
+    fn blob(n: usize, completed: u64) -> Event {
+        let mut event = Event::new(format!("pulling {n}"));
+        event.digest = Some(format!("sha256:{n}"));
+        (event.completed, event.total) = (Some(completed), Some(100));
+        event
+    }
+
+    #[test]
+    fn few_bars_are_drawn_at_once() {
+        let mut bars = Bars::on(MultiProgress::with_draw_target(ProgressDrawTarget::hidden()));
+        (0..9).for_each(|n| bars.show(&blob(n, 1)));
+        assert_eq!(bars.bars.len(), MAX_BARS);
+        (0..2).for_each(|n| bars.show(&blob(n, 100)));
+        assert_eq!((bars.bars.len(), bars.finished.len()), (MAX_BARS - 2, 2));
+        (2..9).for_each(|n| bars.show(&blob(n, 2)));
+        assert_eq!(bars.bars.len(), MAX_BARS);
+        (0..9).for_each(|n| bars.show(&blob(n, 100)));
+        assert_eq!((bars.bars.len(), bars.finished.len()), (0, 9));
+        // A blob whose bytes were wrong comes again.
+        bars.show(&blob(3, 0));
+        assert_eq!((bars.bars.len(), bars.finished.len()), (1, 8));
+    }
 
     #[test]
     fn the_time_left_is_short() {
@@ -137,6 +195,6 @@ mod tests {
 
     #[test]
     fn the_templates_are_valid() {
-        drop((style(RUNNING), style(FINISHED), spinner_style()));
+        drop((style(), spinner_style()));
     }
 }
