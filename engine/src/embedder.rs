@@ -81,7 +81,7 @@ fn description(
             dense_weights += (inputs * outputs + outputs) as u64;
         }
     }
-    let longest = max_tokens.max(PACK_TOKENS);
+    let at_once = max_tokens.max(PACK_TOKENS * rayon::current_num_threads());
     Description {
         parameters,
         stored_as: dtype.map_or("unknown", |dtype| dtype.as_str()).to_ascii_uppercase(),
@@ -91,7 +91,7 @@ fn description(
         normalizes: repository.steps.last() == Some(&Step::Normalize),
         memory_bytes: plan.weight_bytes()
             + 4 * dense_weights
-            + plan.arena_bytes(longest, max_tokens),
+            + plan.arena_bytes(at_once, max_tokens),
         plan,
     }
 }

@@ -76,9 +76,6 @@ pub struct Plan {
     pub token_types: usize,
 }
 
-/// Score elements that one attention step may hold; longer texts take their queries in blocks.
-pub(crate) const SCORE_BUDGET: usize = 1 << 24;
-
 impl Plan {
     /// Returns the most tokens that a text may have, special tokens included.
     pub fn context_length(&self) -> usize {
@@ -100,17 +97,12 @@ impl Plan {
         4 * self.weights()
     }
 
-    /// Returns the bytes that a forward pass over `tokens` packed tokens needs at its peak, the longest text having
-    /// `longest` of them: hidden state, query, key, value, context and one spare, the feed-forward layer twice,
-    /// and three copies of the scores in work.
+    /// Returns the bytes that forward passes over `tokens` packed tokens need at their peak, the longest text having
+    /// `longest` of them: hidden state, query, key, value, context and a few spare, the feed-forward layer twice, and
+    /// the attention of one text: its keys and values in panels, and a dozen rows of scores for each head.
     pub fn arena_bytes(&self, tokens: usize, longest: usize) -> u64 {
         let rows = tokens as u64 * (8 * self.hidden + 2 * self.inner) as u64;
-        let scores = (self.heads * longest * self.query_block(longest)) as u64;
-        4 * (rows + 3 * scores)
-    }
-
-    /// Returns how many queries of a text of `length` tokens attend at once.
-    pub(crate) fn query_block(&self, length: usize) -> usize {
-        (SCORE_BUDGET / (self.heads * length.max(1))).clamp(1, length.max(1))
+        let attention = longest as u64 * (2 * self.hidden + 12 * self.heads) as u64;
+        4 * (rows + attention)
     }
 }
