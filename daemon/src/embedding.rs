@@ -85,11 +85,10 @@ pub(crate) async fn embed(
     let wanted = num_ctx.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let limit = limit(&lease.embedder, wanted, app.config.context_length);
     let mut embedded = Embedded { vectors: Vec::new(), inputs: Vec::new(), load };
-    let mut rest = request.inputs;
-    while !rest.is_empty() {
-        let after = rest.split_off(rest.len().min(PIECE_TEXTS));
-        let texts =
-            tokenize(&lease, std::mem::replace(&mut rest, after), limit, request.overflow).await?;
+    let mut inputs = request.inputs.into_iter().peekable();
+    while inputs.peek().is_some() {
+        let piece = inputs.by_ref().take(PIECE_TEXTS).collect();
+        let texts = tokenize(&lease, piece, limit, request.overflow).await?;
         embedded.inputs.extend(texts.iter().map(|text| (text.ids.len(), text.truncated)));
         compute(&lease, texts, request.output, &mut embedded.vectors).await?;
     }
