@@ -1,7 +1,7 @@
-//! How fast does the engine embed? Tokens per second and share of the machine's f32 peak, per arithmetic and threads.
+//! How fast does the engine embed? Tokens per second and GFLOP/s, per arithmetic and threads.
 //!
 //! `cargo bench -p engine --bench engine -- FOLDER [all]`, where FOLDER (with a slash) holds a model in Hugging Face
-//! layout; `all` runs every arithmetic of the machine, not the fastest alone.
+//! layout; `all` runs every arithmetic of the machine, not the fastest and stock candle alone.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::{
@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut files = BTreeMap::new();
     walk(Path::new(&folder), "", &mut files)?;
     let all = std::env::args().any(|argument| argument == "all");
-    let arithmetics = if all { Arithmetic::all() } else { vec![Arithmetic::default()] };
+    let arithmetics =
+        if all { Arithmetic::all() } else { vec![Arithmetic::default(), Arithmetic::Stock] };
     for arithmetic in arithmetics {
         let started = Instant::now();
         let embedder = Embedder::load_for(&files, &Recipe::default(), arithmetic)?;
