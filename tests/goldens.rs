@@ -2,11 +2,14 @@
 //! against goldens that `goldens/make.py` made.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use engine::{Arithmetic, Embedder, Files, Output, Overflow, Prompt, Tokens};
-use modelfiles::recipe::{Pooling, Recipe, Side};
+use engine::{
+    Arithmetic, Description, Embedder, Error, Files, Isa, Output, Overflow, Processor, Prompt,
+    Threads, Tokens,
+};
+use modelfiles::recipe::{Pooling, Precision, Recipe, Side};
 use serde::Deserialize;
 
 /// Largest difference of any value of two normalised vectors. Both sides compute in f32 and sum in different orders;
@@ -24,6 +27,8 @@ struct Golden {
     truncation: BTreeMap<String, Vec<Case>>,
     #[serde(default)]
     tasks: BTreeMap<String, Vec<Case>>,
+    #[serde(default)]
+    attention: BTreeMap<String, Vec<Case>>,
 }
 
 #[derive(Deserialize)]
@@ -74,11 +79,26 @@ fn walk(folder: &Path, prefix: &str, files: &mut Files) {
     }
 }
 
-/// Checks every arithmetic that this processor has.
+fn describe(files: &Files) -> Result<Description, Error> {
+    engine::describe(files, &Recipe::default(), &Processor::default())
+}
+
+/// Loads a model for the best arithmetic, in f32.
+fn load(files: &Files, recipe: &Recipe) -> Result<Embedder, Error> {
+    Embedder::load(files, &at(recipe, Precision::F32), &Processor::default())
+}
+
+/// Returns the recipe at a precision.
+fn at(recipe: &Recipe, precision: Precision) -> Recipe {
+    Recipe { precision: Some(precision), ..recipe.clone() }
+}
+
+/// Checks every arithmetic that this processor has, in f32.
 fn check(files: &Files, recipe: &Recipe, prompt: Prompt, cases: &[Case]) {
     for arithmetic in Arithmetic::all() {
-        let embedder = Embedder::load_for(files, recipe, arithmetic).unwrap();
-        check_embedder(&embedder, prompt, cases);
+        let processor = Processor { arithmetic, ..Processor::default() };
+        let recipe = at(recipe, Precision::F32);
+        check_embedder(&Embedder::load(files, &recipe, &processor).unwrap(), prompt, cases);
     }
 }
 
@@ -143,6 +163,8 @@ models! {
     sharded "bert-sharded";
     camembert "camembert";
     distilbert "distilbert";
+    qwen3 "qwen3";
+    qwen3_without_modules "qwen3-plain";
     roberta "roberta";
     xlm_roberta "xlm-roberta";
 }
@@ -186,8 +208,40 @@ fn what_cannot_run_says_so() {
         ("\"hidden_act\": \"gelu\"", "\"hidden_act\": \"laplace\"", "activation 'laplace'"),
     ] {
         let (files, _folder) = reconfigured("bert-mean", from, to);
-        let error = engine::describe(&files, &Recipe::default()).unwrap_err().to_string();
+        let error = describe(&files).unwrap_err().to_string();
         assert_eq!(error, format!("{words} cannot run in this version"));
+    }
+}
+
+#[test]
+fn a_decoder_that_looks_both_ways() {
+    let cases = &golden("qwen3-plain").attention["both ways"];
+    let (files, _folder) = reconfigured("qwen3-plain", "{\n", "{\n\"is_causal\": false,\n");
+    let recipe = Recipe { pooling: Some(Pooling::Last), ..Recipe::default() };
+    check(&files, &recipe, Prompt::Default, cases);
+}
+
+#[test]
+fn other_positions_and_attention_are_refused_by_name() {
+    let yarn = "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0}";
+    let window = "\"use_sliding_window\": true, \"max_window_layers\": 1, \"sliding_window\": 16";
+    let wide = window.replace("16", "64");
+    let no_window = "\"use_sliding_window\": false";
+    for (model, from, to, words) in [
+        ("qwen3", "\"rope_scaling\": null", yarn, "rotary positions 'yarn'"),
+        ("qwen3-plain", "\"default\"", "\"llama3\"", "rotary positions 'llama3'"),
+        ("qwen3-plain", "\"full_attention\"", "\"sliding_attention\"", "a sliding window"),
+        ("qwen3", no_window, window, "a sliding window"),
+        ("qwen3", no_window, &wide, ""),
+        ("qwen3", "\"attention_bias\": false", "\"attention_bias\": true", "attention biases"),
+    ] {
+        let (files, _folder) = reconfigured(model, from, to);
+        match describe(&files) {
+            Ok(_) => assert_eq!(words, "", "{to} is refused"),
+            Err(error) => {
+                assert_eq!(error.to_string(), format!("{words} cannot run in this version"));
+            }
+        }
     }
 }
 
@@ -202,12 +256,23 @@ fn hostile_sizes_are_refused() {
         ("\"vocab_size\":", "\"vocab_size\": 99999999999, \"x\":"),
     ] {
         let (files, _folder) = reconfigured("bert-mean", from, to);
-        assert!(engine::describe(&files, &Recipe::default()).is_err(), "{to}");
+        assert!(describe(&files).is_err(), "{to}");
+    }
+    for (from, to) in [
+        ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3"),
+        ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 0"),
+        ("\"head_dim\": 16", "\"head_dim\": 15"),
+        ("\"head_dim\": 16", "\"head_dim\": 200000"),
+        ("\"rope_theta\": 1000000.0", "\"rope_theta\": 0"),
+        ("\"rope_theta\": 1000000.0", "\"rope_theta\": \"x\""),
+    ] {
+        let (files, _folder) = reconfigured("qwen3", from, to);
+        assert!(describe(&files).is_err(), "{to}");
     }
     // A size that is possible but not that of the tensors fails when they are read.
     let (files, _folder) =
         reconfigured("bert-mean", "\"intermediate_size\": 48", "\"intermediate_size\": 64");
-    assert!(Embedder::load(&files, &Recipe::default()).is_err());
+    assert!(load(&files, &Recipe::default()).is_err());
 }
 
 #[test]
@@ -218,7 +283,7 @@ fn truncation_on_the_left() {
 
 #[test]
 fn query_and_document_prompts() {
-    for model in ["bert-prompts", "bert-instruct"] {
+    for model in ["bert-prompts", "bert-instruct", "qwen3"] {
         let tasks = golden(model).tasks;
         check(&files(model), &Recipe::default(), Prompt::Query, &tasks["query"]);
         check(&files(model), &Recipe::default(), Prompt::Document, &tasks["document"]);
@@ -226,39 +291,102 @@ fn query_and_document_prompts() {
 }
 
 /// A text's vector is its own, bit for bit: alone, in any batch, on any number of threads.
+/// Numbers below a bound, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
+
+/// A vector is the same bit for bit alone, in any batch and at any number of threads.
 #[test]
 fn no_vector_depends_on_its_neighbours() {
-    let cases = golden("bert-mean").cases;
-    for arithmetic in Arithmetic::all().into_iter().filter(|a| *a != Arithmetic::Stock) {
-        let embedder =
-            Embedder::load_for(&files("bert-mean"), &Recipe::default(), arithmetic).unwrap();
-        let tokens: Vec<Tokens> = (0..60)
-            .map(|i| format!("{} {}", i, cases[i % cases.len()].text()))
-            .map(|text| embedder.tokenize(&text, Prompt::Default, 64, Overflow::Truncate).unwrap())
-            .collect();
-        let embed = |tokens: &[Tokens]| {
-            let texts: Vec<_> = tokens.iter().map(|tokens| (tokens, Output::default())).collect();
-            embedder.embed(&texts).unwrap()
-        };
-        let alone: Vec<_> =
-            tokens.iter().flat_map(|text| embed(std::slice::from_ref(text))).collect();
-        for (start, end) in [(0, 60), (0, 2), (7, 31), (59, 60), (1, 60)] {
-            assert_eq!(
-                embed(&tokens[start..end]),
-                alone[start..end],
-                "{arithmetic:?} {start}..{end}"
-            );
-            let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-            let got = single.install(|| embed(&tokens[start..end]));
-            assert_eq!(got, alone[start..end], "{arithmetic:?} {start}..{end} on one thread");
+    let isas = Isa::all().into_iter().map(Arithmetic::Kernels);
+    let threads = [1, 2, 3].map(|count| Arc::new(Threads::new(count)));
+    for arithmetic in isas {
+        for precision in PRECISIONS {
+            for model in ["bert-mean", "qwen3"] {
+                let recipe = at(&Recipe::default(), precision);
+                let embedders = threads.clone().map(|threads| {
+                    let processor = Processor { arithmetic, threads };
+                    Embedder::load(&files(model), &recipe, &processor).unwrap()
+                });
+                check_neighbours(&embedders, &format!("{arithmetic:?} {precision} {model}"));
+            }
         }
     }
+}
+
+fn check_neighbours(embedders: &[Embedder], what: &str) {
+    let mut dice = Dice(7);
+    let words =
+        ["sky", "blue", "why", "is", "the", "embedding", "of", "Straße", "数据库", "a", "?"];
+    let texts = (0..50).map(|_| {
+        let length = [1, 3, 9, 30, 60][dice.below(5)] + dice.below(3);
+        (0..length).map(|_| words[dice.below(words.len())]).collect::<Vec<_>>().join(" ")
+    });
+    let tokens: Vec<Tokens> = texts
+        .map(|text| embedders[0].tokenize(&text, Prompt::Default, 64, Overflow::Truncate).unwrap())
+        .collect();
+    let embed = |embedder: &Embedder, places: &[usize]| {
+        let texts: Vec<_> = places.iter().map(|i| (&tokens[*i], Output::default())).collect();
+        embedder.embed(&texts).unwrap()
+    };
+    let alone: Vec<_> = (0..tokens.len()).flat_map(|i| embed(&embedders[0], &[i])).collect();
+    for round in 0..20 {
+        let count = 1 + dice.below(tokens.len());
+        let places: Vec<usize> = (0..count).map(|_| dice.below(tokens.len())).collect();
+        for embedder in embedders {
+            let got = embed(embedder, &places);
+            for (place, got) in places.iter().zip(got) {
+                assert_eq!(got, alone[*place], "{what}, round {round}, text {place}");
+            }
+        }
+    }
+}
+
+/// How near narrower numbers come to the goldens of tiny random models, whose layers forgive less than trained ones.
+#[test]
+fn narrower_numbers_stay_close() {
+    for isa in Isa::all() {
+        let processor = Processor { arithmetic: Arithmetic::Kernels(isa), ..Processor::default() };
+        for (precision, least) in [(Precision::Bf16, 0.9995), (Precision::Int8, 0.99)] {
+            for model in ["bert-mean", "distilbert", "xlm-roberta", "qwen3"] {
+                let recipe = at(&Recipe::default(), precision);
+                let embedder = Embedder::load(&files(model), &recipe, &processor).unwrap();
+                for case in golden(model).cases {
+                    let limit = embedder.limit(None);
+                    let text = case.text();
+                    let tokens = embedder
+                        .tokenize(&text, Prompt::Default, limit, Overflow::Truncate)
+                        .unwrap();
+                    let vector =
+                        embedder.embed(&[(&tokens, Output::default())]).unwrap().remove(0).unwrap();
+                    let cosine = cosine(&case.vector(), &vector);
+                    assert!(cosine >= least, "{isa:?} {precision} {model} {text:?}: {cosine}");
+                }
+            }
+        }
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 #[test]
 fn a_recipe_overrules_the_repository() {
     let recipe = Recipe { normalize: Some(false), dimensions: Some(8), ..Recipe::default() };
-    let embedder = Embedder::load(&files("bert-mean"), &recipe).unwrap();
+    let embedder = load(&files("bert-mean"), &recipe).unwrap();
     let tokens = embedder.tokenize("hello", Prompt::Default, 64, Overflow::Refuse).unwrap();
     let embed = |output| embedder.embed(&[(&tokens, output)]).unwrap().remove(0).unwrap();
     let norm = |vector: &[f32]| vector.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -272,7 +400,7 @@ fn a_recipe_overrules_the_repository() {
 
 #[test]
 fn limits_are_kept_or_refused() {
-    let embedder = Embedder::load(&files("bert-mean"), &Recipe::default()).unwrap();
+    let embedder = load(&files("bert-mean"), &Recipe::default()).unwrap();
     let text = "why is the sky blue? ".repeat(40);
     let cut = embedder
         .tokenize(&text, Prompt::Default, embedder.limit(Some(9)), Overflow::Truncate)
@@ -292,7 +420,7 @@ fn a_far_too_long_text_is_cut_like_any_other() {
         [("bert-mean", Side::Right), ("bert-mean", Side::Left), ("xlm-roberta", Side::Right)]
     {
         let recipe = Recipe { truncation_side: Some(side), ..Recipe::default() };
-        let embedder = Embedder::load(&files(model), &recipe).unwrap();
+        let embedder = load(&files(model), &recipe).unwrap();
         let ids = |text: &str| {
             let tokens = embedder.tokenize(text, Prompt::Default, 64, Overflow::Truncate).unwrap();
             assert!(tokens.truncated);
@@ -336,7 +464,7 @@ fn a_vocabulary_without_a_tokenizer_file_is_word_piece() {
     put(&mut files, "vocab.txt", &lines.join("\n"));
     check(&files, &Recipe::default(), Prompt::Default, &golden("bert-mean").cases);
     let ids = |files: &Files, text: &str| {
-        let embedder = Embedder::load(files, &Recipe::default()).unwrap();
+        let embedder = load(files, &Recipe::default()).unwrap();
         embedder.tokenize(text, Prompt::Default, 64, Overflow::Truncate).unwrap().ids
     };
     assert_eq!(ids(&files, "SKY"), ids(&files, "sky"));
@@ -347,8 +475,8 @@ fn a_vocabulary_without_a_tokenizer_file_is_word_piece() {
 
 #[test]
 fn the_plan_counts_every_byte_before_loading() {
-    for model in ["bert-mean", "roberta", "distilbert"] {
-        let description = engine::describe(&files(model), &Recipe::default()).unwrap();
+    for model in ["bert-mean", "roberta", "distilbert", "qwen3", "qwen3-plain"] {
+        let description = describe(&files(model)).unwrap();
         let described = description.plan.weights();
         // A pooler in the file is the only thing that no plan has a slot for.
         let pooler = description.parameters - described;

@@ -25,6 +25,16 @@ fn vector(case: &Value) -> Vec<f64> {
     bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
 }
 
+/// Makes the model compute in a precision, whatever this processor would choose.
+fn set_precision(daemon: &Daemon, precision: &str) {
+    let body = json!({
+        "model": "all-minilm", "from": "all-minilm", "stream": false, "parameters": { "precision": precision }
+    });
+    let (status, _, text) =
+        http(&daemon.url, "POST", "/api/create", &[], body.to_string().as_bytes());
+    assert_eq!(status, 200, "{text}");
+}
+
 fn embed(daemon: &Daemon, input: &Value) -> Value {
     let body = json!({ "model": "all-minilm", "input": input }).to_string();
     let (status, _, text) = http(&daemon.url, "POST", "/api/embed", &[], body.as_bytes());
@@ -46,6 +56,7 @@ fn compare(case: &Value, answer: &Value, index: usize) {
 #[test]
 fn every_text_in_one_batch_and_alone() {
     let daemon = Daemon::with_all_minilm(&[]);
+    set_precision(&daemon, "f32");
     let cases = cases();
     assert!(cases.len() >= 64);
     let texts: Vec<String> = cases.iter().map(text).collect();
@@ -57,9 +68,33 @@ fn every_text_in_one_batch_and_alone() {
     }
 }
 
+/// Goldens hold odd texts too: a single emoji, a thousand times one word. On prose, cosines are higher.
+#[test]
+fn narrower_numbers_keep_the_direction() {
+    let daemon = Daemon::with_all_minilm(&[]);
+    let cases = cases();
+    let texts: Vec<String> = cases.iter().map(text).collect();
+    for (precision, least, mean) in [("bf16", 0.9999, 0.99995), ("int8", 0.99, 0.998)] {
+        set_precision(&daemon, precision);
+        let answer = embed(&daemon, &json!(texts));
+        let cosine = |(index, case): (usize, &Value)| -> f64 {
+            let got: Vec<f64> =
+                serde_json::from_value(answer["embeddings"][index].clone()).unwrap();
+            got.iter().zip(vector(case)).map(|(a, b)| a * b).sum()
+        };
+        let cosines: Vec<f64> = cases.iter().enumerate().map(cosine).collect();
+        let lowest = cosines.iter().copied().fold(f64::INFINITY, f64::min);
+        let average = cosines.iter().sum::<f64>() / cosines.len() as f64;
+        assert!(lowest >= least && average >= mean, "{precision}: {lowest} {average}");
+        let (_, _, shown) = http(&daemon.url, "GET", "/api/ps", &[], b"");
+        assert!(shown.contains(&format!(r#""precision":"{precision}""#)), "{shown}");
+    }
+}
+
 #[test]
 fn the_numbers_that_ollama_publishes() {
     let daemon = Daemon::with_all_minilm(&[]);
+    set_precision(&daemon, "f32");
     let answer = embed(&daemon, &json!("why is the sky blue?"));
     assert_eq!(answer["prompt_eval_count"], 8);
     let start = [0.010071031, -0.0017594865, 0.050072223];

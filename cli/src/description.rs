@@ -96,6 +96,8 @@ fn overview(model: &Model) -> Vec<Row> {
         ("context length", lengths("context_length").map(|n| n.to_string())),
         ("embedding length", lengths("embedding_length").map(|n| n.to_string())),
         ("quantization", some(&details.quantization_level)),
+        // How the weights are stored is one thing, what they are computed with another.
+        ("precision", text(model, "vecuna.precision")),
         ("requires", some(&model.requires)),
     ]
     .into_iter()

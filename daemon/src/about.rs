@@ -1,13 +1,17 @@
 //! What is known of a model's files without loading them, in the words of Ollama's description blob and of GGUF keys.
 
-use engine::{Description, Files};
+use engine::{Description, Files, Processor};
 use modelfiles::{Pooling, Recipe, human};
 use serde_json::{Map, Value, json};
 
 /// Describes files for the manifest that is about to name them. A model whose architecture cannot run yet can be
 /// stored all the same; one whose files make no sense cannot.
-pub(crate) fn describe(files: &Files, recipe: &Recipe) -> Result<Value, engine::Error> {
-    let (family, more) = match engine::describe(files, recipe) {
+pub(crate) fn describe(
+    files: &Files,
+    recipe: &Recipe,
+    processor: &Processor,
+) -> Result<Value, engine::Error> {
+    let (family, more) = match engine::describe(files, recipe, processor) {
         Ok(description) => (description.plan.architecture.clone(), known(&description)),
         Err(engine::Error::Unsupported(_)) => (model_type(files), json!({})),
         Err(error) => return Err(error),
@@ -67,7 +71,7 @@ pub(crate) fn model_info(description: &Description) -> Map<String, Value> {
     put("vecuna.memory_bytes".to_owned(), json!(description.memory_bytes));
     put("vecuna.normalize".to_owned(), json!(description.normalizes));
     put("vecuna.pooling".to_owned(), json!(pooling.join("+")));
-    put("vecuna.precision".to_owned(), json!("f32"));
+    put("vecuna.precision".to_owned(), json!(description.precision.to_string()));
     info
 }
 

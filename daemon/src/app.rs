@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use engine::Embedder;
 use modelfiles::{Locality, Name, Parameters, Recipe, human, library, locality};
 use registry::{Manifest, Puller, Store, Stored, media};
 use serde_json::Value;
@@ -9,7 +10,9 @@ use serde_json::Value;
 use crate::{
     Config, Error, about,
     body::Bodies,
+    catalog::{Catalog, Model},
     residency::{Limits, Residency, Wanted},
+    worker::Compute,
 };
 
 /// Uploads at once.
@@ -23,6 +26,9 @@ const MOST_LICENSE_BYTES: u64 = 4 << 20;
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) store: Store,
+    catalog: Catalog,
+    /// Where models compute.
+    pub(crate) processor: engine::Processor,
     pub(crate) residency: Arc<Residency>,
     pub(crate) puller: Puller,
     pub(crate) bodies: Bodies,
@@ -33,19 +39,30 @@ pub(crate) struct App {
 impl App {
     /// Opens the store and starts with no model in memory.
     pub(crate) fn start(config: Config) -> Result<Arc<Self>, Error> {
+        Self::start_with(config, Embedder::embed)
+    }
+
+    /// Does what [`Self::start`] does, with workers that compute in another way.
+    pub(crate) fn start_with(config: Config, compute: Compute) -> Result<Arc<Self>, Error> {
         let store = Store::open(&config.models).map_err(Error::from)?;
         let limits = Limits {
             models: config.max_loaded_models,
             memory_bytes: config.memory.bytes(machine_memory_bytes()),
             // One more than may wait: the one that is served.
             requests: config.max_queue.saturating_add(1).min(tokio::sync::Semaphore::MAX_PERMITS),
+            tokens: config.max_queue_tokens,
             keep_alive: config.keep_alive,
             load_timeout: config.load_timeout,
         };
+        let processor = config.processor();
+        let describing = processor.clone();
+        let describe = move |files: &registry::Files| describe(files, &describing);
         Ok(Arc::new(Self {
-            residency: Residency::start(limits),
+            residency: Residency::start(limits, processor.clone(), compute),
+            processor,
             puller: Puller::new(store.clone(), config.sources(), Arc::new(describe)),
             store,
+            catalog: Catalog::default(),
             bodies: Bodies::new(config.max_body_bytes),
             uploads: tokio::sync::Semaphore::new(UPLOADS),
             config,
@@ -77,10 +94,22 @@ impl App {
         missing: impl FnOnce() -> String,
     ) -> Result<Stored, Error> {
         let name = local_name(text)?;
-        self.blocking(move |app| Ok(app.store.find(&name)?)).await.map_err(|error| match error {
-            Error::NotFound(_) => Error::NotFound(missing()),
-            other => other,
-        })
+        let found = self.blocking(move |app| Ok(app.store.find(&name)?)).await;
+        found.map_err(|error| worded(error, missing))
+    }
+
+    /// Returns a model that is to be used, as [`Self::find`] does; what is remembered of it is not read again.
+    pub(crate) async fn model(
+        self: &Arc<Self>,
+        text: &str,
+        missing: impl FnOnce() -> String,
+    ) -> Result<Arc<Model>, Error> {
+        let name = local_name(text)?;
+        if let Some(model) = self.catalog.recall(&name) {
+            return Ok(model);
+        }
+        let found = self.blocking(move |app| app.catalog.read(&app.store, &name)).await;
+        found.map_err(|error| worded(error, missing))
     }
 
     /// Returns what residency needs to load a model.
@@ -132,9 +161,16 @@ impl App {
     }
 }
 
+fn worded(error: Error, missing: impl FnOnce() -> String) -> Error {
+    match error {
+        Error::NotFound(_) => Error::NotFound(missing()),
+        other => other,
+    }
+}
+
 /// Describes pulled files for their manifest.
-fn describe(files: &registry::Files) -> Result<Value, String> {
-    about::describe(files, &Recipe::default()).map_err(|error| error.to_string())
+fn describe(files: &registry::Files, processor: &engine::Processor) -> Result<Value, String> {
+    about::describe(files, &Recipe::default(), processor).map_err(|error| error.to_string())
 }
 
 /// Returns the words of `/api/embed` for a model that is not there.

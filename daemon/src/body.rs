@@ -18,6 +18,10 @@ const GREATEST: usize = 8;
 /// What the budget is counted in, because a semaphore has too few permits for bytes.
 const UNIT_BYTES: usize = 1 << 10;
 
+/// Bodies up to this size are understood where they arrive, in less time than another thread takes to wake up and
+/// answer; a great one would keep a thread that serves sockets from all others.
+const SMALL_BYTES: usize = 64 << 10;
+
 /// The memory that all bodies share.
 pub(crate) struct Bodies {
     limit_bytes: usize,
@@ -27,7 +31,12 @@ pub(crate) struct Bodies {
 /// A body in memory. Its share of the budget is free again when it is dropped.
 pub(crate) struct Whole {
     bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    share: Share,
+}
+
+/// A part of the memory that all bodies share; whoever keeps what was in the body keeps this with it.
+pub(crate) struct Share {
+    _permits: Option<OwnedSemaphorePermit>,
 }
 
 impl std::ops::Deref for Whole {
@@ -35,6 +44,22 @@ impl std::ops::Deref for Whole {
 
     fn deref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl Whole {
+    /// Returns what the body says, and its share of the memory.
+    pub(crate) async fn understand<T: Send + 'static>(
+        self,
+        read: impl FnOnce(&[u8]) -> Result<T, Error> + Send + 'static,
+    ) -> Result<(T, Share), Error> {
+        let Self { bytes, share } = self;
+        let said = if bytes.len() <= SMALL_BYTES {
+            read(&bytes)
+        } else {
+            tokio::task::spawn_blocking(move || read(&bytes)).await?
+        };
+        Ok((said?, share))
     }
 }
 
@@ -69,7 +94,7 @@ impl Bodies {
                 None => share = Some(more),
             }
         }
-        Ok(Whole { bytes: whole.freeze(), _share: share })
+        Ok(Whole { bytes: whole.freeze(), share: Share { _permits: share } })
     }
 }
 

@@ -14,7 +14,7 @@ mod values;
 mod variables;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use modelfiles::duration::KeepAlive;
 
@@ -27,6 +27,8 @@ pub use variables::{Variable, help, variables};
 
 /// Ollama's own limit of waiting requests.
 const MAX_QUEUE: u64 = 512;
+/// About a minute's work for two cores, and a few megabytes.
+const MAX_QUEUE_TOKENS: u64 = 1 << 20;
 /// Ollama's own limit of loaded models on a machine without a GPU.
 const MAX_LOADED_MODELS: u64 = 3;
 /// Holds ten thousand long documents in one batch and still bounds a hostile client.
@@ -75,6 +77,8 @@ pub struct Config {
     pub max_loaded_models: usize,
     /// How many requests may wait.
     pub max_queue: usize,
+    /// How many tokens may wait for one model.
+    pub max_queue_tokens: usize,
     /// How much memory all loaded models may use together.
     pub memory: MemoryBudget,
     /// The number of tokens a text may have when neither request nor model says it.
@@ -83,6 +87,10 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Whether blobs that no model uses are kept.
     pub noprune: bool,
+    /// How many threads compute; `None` is as many as there are cores.
+    pub threads: Option<usize>,
+    /// The instruction set to compute with; `None` is the best.
+    pub isa: Option<engine::Isa>,
     /// The level of the log.
     pub log_level: tracing::Level,
     /// The largest request body, uploads of blobs excepted.
@@ -96,6 +104,9 @@ pub struct Config {
     /// What could not be understood and was replaced by its default, for the log.
     pub warnings: Vec<String>,
 }
+
+/// More threads than any machine has cores are a mistake.
+const MOST_THREADS: u64 = 1024;
 
 impl Config {
     /// Reads the process environment and the configuration file.
@@ -129,10 +140,18 @@ impl Config {
                 .unwrap_or(Some(FIVE_MINUTES)),
             max_loaded_models: models_at_once(s),
             max_queue: size(s.parse("VECUNA_MAX_QUEUE", values::natural).unwrap_or(MAX_QUEUE)),
+            max_queue_tokens: size(
+                s.parse("VECUNA_MAX_QUEUE_TOKENS", values::natural).unwrap_or(MAX_QUEUE_TOKENS),
+            ),
             memory: s.parse("VECUNA_MEMORY", MemoryBudget::parse).unwrap_or_default(),
             context_length: context_length(s),
             origins: s.text("VECUNA_ORIGINS").map_or_else(Vec::new, |text| values::list(&text)),
             noprune: s.flag("VECUNA_NOPRUNE"),
+            threads: s
+                .parse("VECUNA_THREADS", values::natural)
+                .filter(|n| (1..=MOST_THREADS).contains(n))
+                .map(size),
+            isa: s.parse("VECUNA_ISA", engine::Isa::named),
             log_level: s.text("VECUNA_DEBUG").map_or(tracing::Level::INFO, |t| values::level(&t)),
             max_body_bytes: size(
                 s.parse("VECUNA_MAX_BODY", memory::size).unwrap_or(MAX_BODY_MIB << 20),
@@ -142,6 +161,18 @@ impl Config {
             notify_socket: (surroundings.variable)("NOTIFY_SOCKET"),
             warnings: settings.into_warnings(),
         })
+    }
+}
+
+impl Config {
+    /// Starts the threads that all models share.
+    pub(crate) fn processor(&self) -> engine::Processor {
+        let isa = self.isa.unwrap_or_else(engine::Isa::best);
+        let threads = self.threads.map_or_else(engine::Threads::default, engine::Threads::new);
+        engine::Processor {
+            arithmetic: engine::Arithmetic::Kernels(isa),
+            threads: Arc::new(threads),
+        }
     }
 }
 

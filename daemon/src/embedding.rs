@@ -1,25 +1,22 @@
 //! How texts become vectors, whatever the dialect that they came in.
 
+mod tokenising;
+
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use engine::{Embedder, Output, Overflow, Prompt, Tokens};
+use engine::{Embedder, Output, Overflow};
+use futures_util::StreamExt as _;
 use modelfiles::KeepAlive;
-use registry::Stored;
 
-use crate::{
-    Error,
-    app::App,
-    residency::Lease,
-    worker::{PIECE_TOKENS, Vectors},
-};
+use crate::{Error, app::App, catalog::Model, residency::Lease};
+use tokenising::{Cut, tokenise};
 
 /// Inputs of a request: beyond this the answer alone would fill the memory.
 const MOST_INPUTS: usize = 1 << 18;
-/// Texts of a request that are tokenised at once.
-const PIECE_TEXTS: usize = 64;
 
 /// What is to be embedded.
 pub(crate) enum Input {
@@ -27,6 +24,16 @@ pub(crate) enum Input {
     Text(String),
     /// Token ids of the model's own vocabulary.
     Ids(Vec<u32>),
+}
+
+impl Input {
+    /// Returns how much there is to tokenise.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Ids(ids) => size_of_val(ids.as_slice()),
+        }
+    }
 }
 
 /// A request for vectors.
@@ -39,10 +46,8 @@ pub(crate) struct Request {
     pub(crate) keep_alive: Option<KeepAlive>,
 }
 
-/// The answer to a request.
+/// What there is to tell of a request beside its vectors.
 pub(crate) struct Embedded {
-    /// One vector per input, in order.
-    pub(crate) vectors: Vec<Vec<f32>>,
     /// Tokens of each input, and whether it was cut.
     pub(crate) inputs: Vec<(usize, bool)>,
     /// How long the model took to be granted.
@@ -64,52 +69,80 @@ impl Embedded {
     }
 }
 
-/// Loads the model where it must, and embeds every input.
+/// Loads the model where it must, and embeds every input. Each vector is given to `write` as soon as it is there, in
+/// the order of the inputs: what becomes of it is done while the next ones are computed.
 pub(crate) async fn embed(
     app: &Arc<App>,
-    stored: Stored,
+    model: &Model,
     request: Request,
+    mut write: impl FnMut(&[f32]) + Send,
 ) -> Result<Embedded, Error> {
     let started = Instant::now();
     if request.inputs.len() > MOST_INPUTS {
         let text = format!("{} inputs, at most {MOST_INPUTS} are allowed", request.inputs.len());
         return Err(Error::BadRequest(text));
     }
-    let (lease, own_num_ctx) = lease(app, stored, request.keep_alive).await?;
+    let (lease, own_num_ctx) = lease(app, model, request.keep_alive).await?;
     let num_ctx = request.num_ctx.filter(|n| *n >= 0).or(own_num_ctx.filter(|n| *n >= 0));
-    let load = started.elapsed();
+    let mut embedded = Embedded { inputs: Vec::new(), load: started.elapsed() };
     if request.inputs.is_empty() {
-        return Ok(Embedded { vectors: Vec::new(), inputs: Vec::new(), load });
+        return Ok(embedded);
     }
     refuse_zero(num_ctx, request.overflow)?;
     let wanted = num_ctx.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let limit = limit(&lease.embedder, wanted, app.config.context_length);
-    let mut embedded = Embedded { vectors: Vec::new(), inputs: Vec::new(), load };
-    let mut inputs = request.inputs.into_iter().peekable();
-    while inputs.peek().is_some() {
-        let piece = inputs.by_ref().take(PIECE_TEXTS).collect();
-        let texts = tokenize(&lease, piece, limit, request.overflow).await?;
-        embedded.inputs.extend(texts.iter().map(|text| (text.ids.len(), text.truncated)));
-        compute(&lease, texts, request.output, &mut embedded.vectors).await?;
+    let cut = Cut { limit, overflow: request.overflow };
+    let mut flow = lease.flow(request.output)?;
+    let mut written = 0;
+    let mut pieces = pin!(tokenise(Arc::clone(&lease.embedder), request.inputs, cut).fuse());
+    while !pieces.is_done() || flow.is_waiting() {
+        tokio::select! {
+            biased;
+            vectors = flow.next(), if flow.is_waiting() => {
+                for vector in vectors? {
+                    write(&finite(vector, written)?);
+                    written += 1;
+                }
+            }
+            Some(texts) = pieces.next(), if !pieces.is_done() && flow.has_room() => {
+                let texts = texts?;
+                embedded.inputs.extend(texts.iter().map(|text| (text.ids.len(), text.truncated)));
+                flow.push(texts)?;
+            }
+            // The last piece was taken before.
+            else => {}
+        }
     }
     Ok(embedded)
 }
 
-/// Returns a lease on the model and its own `num_ctx`.
+fn finite(vector: Option<Vec<f32>>, index: usize) -> Result<Vec<f32>, Error> {
+    let problem = || format!("the embedding of input {index} contains NaN or Inf values");
+    vector.ok_or_else(|| Error::Internal(problem()))
+}
+
+/// Returns a lease on the model and its own `num_ctx`. Of a model that is in memory nothing is read.
 async fn lease(
     app: &Arc<App>,
-    stored: Stored,
+    model: &Model,
     keep_alive: Option<KeepAlive>,
 ) -> Result<(Lease, Option<i64>), Error> {
-    let name = stored.name.clone();
+    if let Some(wanted) = model.wanted()
+        && let Some(lease) = app.residency.resident(wanted.digest, keep_alive)?
+    {
+        return Ok((lease, wanted.recipe.num_ctx));
+    }
+    let stored = model.stored.clone();
     let granted = async {
         let wanted = app.blocking(move |app| app.wanted(&stored)).await?;
         let num_ctx = wanted.recipe.num_ctx;
+        model.remember(&wanted);
         Ok((app.residency.acquire(wanted, keep_alive).await?, num_ctx))
     };
     match granted.await {
         Err(error @ Error::Internal(_)) => {
             // Files that are gone belong to a model that was removed meanwhile: then this says so.
+            let name = model.stored.name.clone();
             app.blocking(move |app| Ok(app.store.find(&name)?)).await?;
             Err(error)
         }
@@ -136,51 +169,4 @@ fn refuse_zero(num_ctx: Option<i64>, overflow: Overflow) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(Error::BadRequest(text.to_owned()))
-}
-
-/// Tokenises on a thread that may take its time.
-async fn tokenize(
-    lease: &Lease,
-    inputs: Vec<Input>,
-    limit: usize,
-    overflow: Overflow,
-) -> Result<Vec<Tokens>, Error> {
-    let embedder = Arc::clone(&lease.embedder);
-    let one = move |embedder: &Embedder, input| match input {
-        Input::Text(text) => embedder.tokenize(&text, Prompt::Default, limit, overflow),
-        Input::Ids(ids) => embedder.adopt(ids, limit, overflow),
-    };
-    let all =
-        move || inputs.into_iter().map(|input| one(&embedder, input)).collect::<Result<_, _>>();
-    Ok(tokio::task::spawn_blocking(all).await??)
-}
-
-/// Embeds texts piece by piece: between two pieces the requests beside this one get
-/// their turns, and a client that leaves takes the rest with it.
-async fn compute(
-    lease: &Lease,
-    mut texts: Vec<Tokens>,
-    output: Output,
-    vectors: &mut Vec<Vec<f32>>,
-) -> Result<(), Error> {
-    while !texts.is_empty() {
-        let rest = texts.split_off(piece(&texts));
-        let piece: Vectors = lease.embed(std::mem::replace(&mut texts, rest), output).await?;
-        for vector in piece {
-            let index = vectors.len();
-            let problem = || format!("the embedding of input {index} contains NaN or Inf values");
-            vectors.push(vector.ok_or_else(|| Error::Internal(problem()))?);
-        }
-    }
-    Ok(())
-}
-
-/// Returns how many of these texts travel as one piece: at least one.
-fn piece(texts: &[Tokens]) -> usize {
-    let mut tokens = 0;
-    let fits = texts.iter().take_while(|text| {
-        tokens += text.ids.len();
-        tokens <= PIECE_TOKENS
-    });
-    fits.count().max(1)
 }

@@ -4,6 +4,7 @@ mod about;
 mod api;
 mod app;
 mod body;
+mod catalog;
 pub mod config;
 mod edge;
 mod embedding;

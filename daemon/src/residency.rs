@@ -7,11 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::{Embedder, Files};
+use engine::{Embedder, Files, Processor};
 use modelfiles::{Digest, KeepAlive, Name, Recipe};
 use tokio::sync::Notify;
 
-use crate::{Error, worker::Worker};
+use crate::{
+    Error,
+    worker::{Compute, Worker},
+};
 use ledger::{Claim, Ledger, Outcome, Step};
 
 /// What residency must keep to.
@@ -23,6 +26,8 @@ pub(crate) struct Limits {
     pub(crate) memory_bytes: u64,
     /// Requests that may be under way or wait.
     pub(crate) requests: usize,
+    /// Tokens that may wait at one model.
+    pub(crate) tokens: usize,
     /// How long a model stays when nobody says.
     pub(crate) keep_alive: KeepAlive,
     /// How long a request waits for its model.
@@ -48,6 +53,8 @@ pub(crate) type Seen = ledger::Seen<Worker>;
 /// The models in memory.
 pub(crate) struct Residency {
     limits: Limits,
+    processor: Processor,
+    compute: Compute,
     ledger: Mutex<Ledger<Worker>>,
     /// Told whenever the ledger changes.
     changed: Arc<Notify>,
@@ -73,12 +80,15 @@ impl std::ops::Deref for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut ledger = self.residency.ledger();
-        ledger.release(self.digest, &self.worker, Instant::now());
+        let mut is_news = ledger.release(self.digest, &self.worker, Instant::now());
         if self.worker.is_dead() {
             ledger.discard(self.digest, &self.worker);
+            is_news = true;
         }
         drop(ledger);
-        self.residency.changed.notify_waiters();
+        if is_news {
+            self.residency.changed.notify_waiters();
+        }
     }
 }
 
@@ -116,9 +126,11 @@ impl Drop for Residency {
 
 impl Residency {
     /// Starts with no model, and with the task that unloads what has expired.
-    pub(crate) fn start(limits: Limits) -> Arc<Self> {
+    pub(crate) fn start(limits: Limits, processor: Processor, compute: Compute) -> Arc<Self> {
         let residency = Arc::new(Self {
             limits,
+            processor,
+            compute,
             ledger: Mutex::default(),
             changed: Arc::default(),
             admitted: Arc::new(tokio::sync::Semaphore::new(limits.requests)),
@@ -134,8 +146,7 @@ impl Residency {
         wanted: Wanted,
         keep_alive: Option<KeepAlive>,
     ) -> Result<Lease, Error> {
-        let admission =
-            Arc::clone(&self.admitted).try_acquire_owned().map_err(|_full| Error::Busy)?;
+        let admission = self.admit()?;
         let digest = wanted.digest;
         let worker = match self.limits.load_timeout {
             None => self.obtain(wanted, keep_alive).await?,
@@ -146,6 +157,23 @@ impl Residency {
             }
         };
         Ok(Lease { residency: Arc::clone(self), digest, worker, _admission: admission })
+    }
+
+    /// Does what [`Self::acquire`] does, for a model that is in memory now; none if it is not.
+    pub(crate) fn resident(
+        self: &Arc<Self>,
+        digest: Digest,
+        keep_alive: Option<KeepAlive>,
+    ) -> Result<Option<Lease>, Error> {
+        let admission = self.admit()?;
+        let worker = self.ledger().use_loaded(digest, keep_alive);
+        let lease =
+            |worker| Lease { residency: Arc::clone(self), digest, worker, _admission: admission };
+        Ok(worker.map(lease).filter(|lease| !lease.worker.is_dead()))
+    }
+
+    fn admit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.admitted).try_acquire_owned().map_err(|_full| Error::Busy)
     }
 
     async fn obtain(
@@ -168,7 +196,7 @@ impl Residency {
                 Step::Use(worker) if worker.is_dead() => self.ledger().discard(*digest, &worker),
                 Step::Use(worker) => return Ok(worker),
                 Step::Join(arrival) => arrived(interest.insert(self.interest(arrival))).await?,
-                Step::Measure => need = Some(measure(&wanted).await?),
+                Step::Measure => need = Some(measure(&wanted, &self.processor).await?),
                 Step::Wait if ticket.is_none() => ticket = Some(self.ticket()),
                 Step::Wait => changed.await,
                 Step::Evicted(name) => tracing::info!(model = %name, "evicted"),
@@ -203,9 +231,11 @@ impl Residency {
         let keep_alive = keep_alive.or(wanted.recipe.keep_alive).or(pinned);
         let keep_alive = keep_alive.unwrap_or(self.limits.keep_alive);
         let name = wanted.name.clone();
+        let (processor, compute) = (self.processor.clone(), self.compute);
+        let tokens = self.limits.tokens;
         let loaded = tokio::task::spawn_blocking(move || {
-            let embedder = Embedder::load(&wanted.files, &wanted.recipe)?;
-            Worker::start(embedder)
+            let embedder = Embedder::load(&wanted.files, &wanted.recipe, &processor)?;
+            Worker::start(embedder, compute, tokens)
                 .map_err(|e| Error::Internal(format!("no thread for the model: {e}")))
         });
         let result = loaded.await.map_err(Error::from).flatten();
@@ -245,9 +275,10 @@ async fn arrived(interest: &mut Interest) -> Result<(), Error> {
 }
 
 /// Reads the headers of a model to learn how many bytes it needs.
-async fn measure(wanted: &Wanted) -> Result<u64, Error> {
-    let Wanted { files, recipe, .. } = wanted.clone();
-    let described = tokio::task::spawn_blocking(move || engine::describe(&files, &recipe)).await?;
+async fn measure(wanted: &Wanted, processor: &Processor) -> Result<u64, Error> {
+    let (Wanted { files, recipe, .. }, processor) = (wanted.clone(), processor.clone());
+    let describe = move || engine::describe(&files, &recipe, &processor);
+    let described = tokio::task::spawn_blocking(describe).await?;
     Ok(described?.memory_bytes)
 }
 

@@ -2,9 +2,16 @@
 
 mod bert;
 mod distilbert;
+mod qwen3;
 mod roberta;
 
-use crate::{Error, Plan, plan::Activation, settings::Settings};
+use serde_json::Value;
+
+use crate::{
+    Error, Plan,
+    plan::{Activation, Positions, most},
+    settings::Settings,
+};
 
 /// A place in the encoder that weights fill; layers count from 0.
 #[derive(Clone, Copy, Debug)]
@@ -16,11 +23,20 @@ pub(crate) enum Slot {
     Query(usize),
     Key(usize),
     Value(usize),
+    /// RMS norm of every query head.
+    QueryNorm(usize),
+    /// RMS norm of every key head.
+    KeyNorm(usize),
     AttentionOutput(usize),
+    /// The norm of the attention: behind it or before it, as the plan says.
     AttentionNorm(usize),
+    Gate(usize),
     Up(usize),
     Down(usize),
+    /// The norm of the feed-forward layer: behind it or before it, as the plan says.
     OutputNorm(usize),
+    /// The norm behind the last block.
+    FinalNorm,
 }
 
 /// An architecture: how its configuration reads and what its tensors are called.
@@ -34,7 +50,7 @@ pub(crate) struct Architecture {
 }
 
 static ARCHITECTURES: &[Architecture] =
-    &[bert::ARCHITECTURE, distilbert::ARCHITECTURE, roberta::ARCHITECTURE];
+    &[bert::ARCHITECTURE, distilbert::ARCHITECTURE, qwen3::ARCHITECTURE, roberta::ARCHITECTURE];
 
 /// Says whether models of this `model_type` can run.
 pub fn supports(model_type: &str) -> bool {
@@ -65,9 +81,9 @@ pub(crate) fn plan(config: &Settings) -> Result<(&'static Architecture, Plan), E
 
 /// Says whether the model was trained to score its input: its hidden states are no embeddings.
 fn is_classifier(config: &Settings) -> bool {
-    let names = config.get(&["architectures"]).and_then(serde_json::Value::as_array);
+    let names = config.get(&["architectures"]).and_then(Value::as_array);
     names.is_some_and(|names| {
-        let mut names = names.iter().filter_map(serde_json::Value::as_str);
+        let mut names = names.iter().filter_map(Value::as_str);
         names.any(|name| name.ends_with("ForSequenceClassification"))
     })
 }
@@ -79,21 +95,43 @@ fn unsupported(model_type: &str) -> Error {
 
 /// Checks what every plan must hold.
 fn check(config: &Settings, plan: &Plan) -> Result<(), Error> {
-    if !plan.hidden.is_multiple_of(plan.heads) {
-        return Err(config.error(format!(
-            "hidden size {} does not split into {} heads",
-            plan.hidden, plan.heads
-        )));
+    if plan.positions.rows() == 0 && plan.token_types > 0 {
+        return Err(config.error("token types without a position table are not built"));
     }
-    if plan.first_position >= plan.positions {
-        return Err(config.error("the position table has no row for a token"));
+    if !plan.heads.is_multiple_of(plan.kv_heads) {
+        let (heads, groups) = (plan.heads, plan.kv_heads);
+        return Err(config.error(format!("{heads} heads do not split into {groups} groups")));
     }
-    Ok(())
+    if plan.query_width() > most::WIDTH {
+        return Err(config.error(format!("all heads are wider than {}", most::WIDTH)));
+    }
+    match plan.positions {
+        Positions::Learned { rows, first } if first >= rows => {
+            Err(config.error("the position table has no row for a token"))
+        }
+        Positions::Rotary { .. } if !plan.head_size.is_multiple_of(2) => {
+            Err(config.error(format!("a head of size {} has no pairs to turn", plan.head_size)))
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Returns the activation that the configuration names, exact GELU by default.
-fn activation(config: &Settings, key: &str) -> Result<Activation, Error> {
-    let name = config.text(&[key]).unwrap_or("gelu");
+/// Returns the width of a head where all heads together are as wide as a hidden state.
+fn head_size(config: &Settings, hidden: usize, heads: usize) -> Result<usize, Error> {
+    if hidden.is_multiple_of(heads) {
+        return Ok(hidden / heads);
+    }
+    Err(config.error(format!("hidden size {hidden} does not split into {heads} heads")))
+}
+
+/// Stands for the name of a slot that no plan of an architecture has.
+fn absent(slot: Slot) -> String {
+    unreachable!("no plan of this architecture has a place {slot:?}")
+}
+
+/// Returns the activation that the configuration names.
+fn activation(config: &Settings, key: &str, default: &str) -> Result<Activation, Error> {
+    let name = config.text(&[key]).unwrap_or(default);
     Activation::parse(name).ok_or_else(|| {
         Error::Unsupported(format!("activation '{name}' cannot run in this version"))
     })
@@ -107,4 +145,21 @@ fn learned_positions(config: &Settings) -> Result<(), Error> {
             "position embedding '{other}' cannot run in this version"
         ))),
     }
+}
+
+/// Returns the base of rotary positions: `rope_parameters` since transformers 5, before that `rope_theta` with
+/// `rope_scaling` beside it. Scaled forms are refused, because they are other positions.
+fn rotary_base(config: &Settings) -> Result<f64, Error> {
+    let settings = config.get(&["rope_scaling"]).or_else(|| config.get(&["rope_parameters"]));
+    let setting = |key: &str| settings.and_then(|settings| settings.get(key));
+    let kind = setting("rope_type").or_else(|| setting("type"));
+    let kind = kind.map_or(Some("default"), Value::as_str).unwrap_or("of no name");
+    if kind != "default" {
+        return Err(Error::Unsupported(format!(
+            "rotary positions '{kind}' cannot run in this version"
+        )));
+    }
+    let base = setting("rope_theta").or_else(|| config.get(&["rope_theta"]));
+    let base = base.map_or(Some(10_000.0), Value::as_f64).filter(|base| *base >= 1.0);
+    base.ok_or_else(|| config.error("'rope_theta' is no number from 1"))
 }

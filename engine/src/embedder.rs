@@ -1,23 +1,28 @@
 //! What a caller holds: a described model, or a loaded one that turns tokens into vectors.
 
-use modelfiles::recipe::{Pooling, Recipe};
-use rayon::prelude::*;
+use std::sync::Mutex;
+
+use modelfiles::recipe::{Pooling, Precision, Recipe};
 
 use crate::{
-    Error, Files, Plan, architectures,
+    Error, Files, Plan, Processor, architectures,
     executor::Encoder,
     heads::{self, Heads},
-    ops::{Arithmetic, Pass},
+    processor::Arithmetic,
     repository::{Repository, Step},
+    threads::Team,
     tokens::{Overflow, Prompt, Tokeniser, Tokens},
 };
 
 /// Tokens of one forward pass, unless a single text has more: beyond this the working set leaves the cache.
-const PACK_TOKENS: usize = 512;
+const PACK_TOKENS: usize = 256;
+/// Tokens that callers give at once for each thread, unless a single text has more: a few packs, so that threads end
+/// together, and few enough that whoever comes next does not wait long.
+const BATCH_TOKENS: usize = 1024;
 /// Fewer tokens than this are not worth a pass beside another.
-const LEAST_PACK_TOKENS: usize = 48;
-/// Packs that a thread has to itself when there is enough work, so that the last ones even out.
-const PACKS_PER_THREAD: usize = 4;
+const LEAST_PACK_TOKENS: usize = 32;
+/// A pass of fewer multiplications is over before another thread is awake.
+const LEAST_SHARED_WORK: u64 = 4 << 20;
 
 /// What is known of a model before a tensor is read.
 #[derive(Clone, Debug)]
@@ -36,6 +41,8 @@ pub struct Description {
     pub pooling: Vec<Pooling>,
     /// Whether the vectors come out with length 1.
     pub normalizes: bool,
+    /// What its products are computed with.
+    pub precision: Precision,
     /// Bytes that the loaded model holds, and the most that a forward pass adds.
     pub memory_bytes: u64,
 }
@@ -52,6 +59,7 @@ pub struct Output {
 /// A loaded model.
 pub struct Embedder {
     description: Description,
+    processor: Processor,
     tokeniser: Tokeniser,
     encoder: Encoder,
     heads: Heads,
@@ -59,61 +67,75 @@ pub struct Embedder {
 }
 
 /// Reads configuration and headers, and says what loading would give.
-pub fn describe(files: &Files, recipe: &Recipe) -> Result<Description, Error> {
+pub fn describe(
+    files: &Files,
+    recipe: &Recipe,
+    processor: &Processor,
+) -> Result<Description, Error> {
     let repository = Repository::open(files, recipe)?;
     let (_, plan) = architectures::plan(&repository.config)?;
     let weights = repository.weights()?;
-    Ok(description(&repository, plan, weights.census()))
+    let precision = processor.precision(recipe.precision);
+    description(&repository, plan, weights.census(), (processor, precision))
 }
 
 fn description(
     repository: &Repository<'_>,
     plan: Plan,
     (parameters, dtype): (u64, Option<candle_core::DType>),
-) -> Description {
+    (processor, precision): (&Processor, Precision),
+) -> Result<Description, Error> {
     let context = plan.context_length();
     let max_tokens = repository.max_tokens.unwrap_or(context).clamp(1, context);
     let mut dimensions = plan.hidden * repository.pooling.modes.len();
     let mut dense_weights = 0;
     for step in &repository.steps {
-        if let Step::Dense { inputs, outputs, .. } = step {
+        if let Step::Dense { folder, inputs, outputs, .. } = step {
+            if *inputs != dimensions {
+                let problem = format!("takes {inputs} values, there are {dimensions}");
+                return Err(Error::file(format!("{folder}config.json"), problem));
+            }
             dimensions = *outputs;
             dense_weights += (inputs * outputs + outputs) as u64;
         }
     }
-    let at_once = max_tokens.max(PACK_TOKENS * rayon::current_num_threads());
-    Description {
+    // A request may ask for as many tokens as the model was made for.
+    let at_once = context.max(BATCH_TOKENS * processor.threads.count());
+    Ok(Description {
         parameters,
         stored_as: dtype.map_or("unknown", |dtype| dtype.as_str()).to_ascii_uppercase(),
         dimensions: repository.dimensions.map_or(dimensions, |cut| cut.min(dimensions)),
         max_tokens,
         pooling: repository.pooling.modes.clone(),
         normalizes: repository.steps.last() == Some(&Step::Normalize),
-        memory_bytes: plan.weight_bytes()
+        precision,
+        memory_bytes: plan.weight_bytes(processor.weight_bytes(precision))
             + 4 * dense_weights
-            + plan.arena_bytes(at_once, max_tokens),
+            + plan.arena_bytes(at_once, context, processor.threads.count()),
         plan,
-    }
+    })
 }
 
 impl Embedder {
     /// Loads a model.
-    pub fn load(files: &Files, recipe: &Recipe) -> Result<Self, Error> {
-        Self::load_for(files, recipe, Arithmetic::default())
-    }
-
-    /// Loads a model that computes in a certain way.
-    pub fn load_for(files: &Files, recipe: &Recipe, arithmetic: Arithmetic) -> Result<Self, Error> {
+    pub fn load(files: &Files, recipe: &Recipe, processor: &Processor) -> Result<Self, Error> {
         let repository = Repository::open(files, recipe)?;
         let (architecture, plan) = architectures::plan(&repository.config)?;
         let mut weights = repository.weights()?;
-        let encoder = Encoder::load(&plan, architecture, &mut weights, arithmetic)?;
+        let precision = processor.precision(recipe.precision);
+        let census = weights.census();
+        let (encoder, tokeniser) = std::thread::scope(|scope| {
+            let tokeniser = scope.spawn(|| Tokeniser::open(&repository, plan.vocabulary));
+            let encoder = Encoder::load(&plan, architecture, &mut weights, processor, precision);
+            (encoder, tokeniser.join())
+        });
         Ok(Self {
-            tokeniser: Tokeniser::open(&repository, plan.vocabulary)?,
-            heads: Heads::load(&repository, arithmetic)?,
+            tokeniser: tokeniser.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            heads: Heads::load(&repository, processor.arithmetic)?,
             dimensions: repository.dimensions,
-            description: description(&repository, plan, weights.census()),
-            encoder,
+            description: description(&repository, plan, census, (processor, precision))?,
+            encoder: encoder?,
+            processor: processor.clone(),
         })
     }
 
@@ -126,6 +148,12 @@ impl Embedder {
     pub fn limit(&self, wanted: Option<usize>) -> usize {
         let most = self.description.plan.context_length();
         wanted.unwrap_or(self.description.max_tokens).min(most)
+    }
+
+    /// Returns how many tokens callers shall give at once, unless a single text has more: memory is reserved for
+    /// these.
+    pub fn batch_tokens(&self) -> usize {
+        BATCH_TOKENS * self.processor.threads.count()
     }
 
     /// Tokenises a text to at most `limit` tokens.
@@ -144,24 +172,100 @@ impl Embedder {
         self.tokeniser.adopt(ids, limit, overflow)
     }
 
-    /// Embeds texts, in their order; `None` where a vector holds a NaN or an infinity.
+    /// Embeds texts, in their order; `None` where a vector holds a NaN or an infinity. Waits for its turn first.
     pub fn embed(&self, texts: &[(&Tokens, Output)]) -> Result<Vec<Option<Vec<f32>>>, Error> {
-        let packs = packs(texts);
-        let pass = Pass { shared: packs.len() == 1 };
-        let vectors = packs.into_par_iter().map(|pack| self.embed_pack(pack, pass));
-        Ok(vectors.collect::<Result<Vec<_>, Error>>()?.concat())
+        let turn = self.processor.threads.turn();
+        let mut vectors = vec![None; texts.len()];
+        let (long, rest) = self.long_and_rest(texts, turn.threads());
+        for place in &long {
+            let found = self.embed_pack(texts, &[*place], Team::Together(&turn))?;
+            vectors[*place] = found.into_iter().next().flatten();
+        }
+        let packs = self.packs(texts, rest, turn.threads());
+        if let [pack] = &packs[..] {
+            let team =
+                if self.is_worth_sharing(texts) { Team::Together(&turn) } else { Team::Alone };
+            for (place, vector) in pack.iter().zip(self.embed_pack(texts, pack, team)?) {
+                vectors[*place] = vector;
+            }
+            return Ok(vectors);
+        }
+        let done = Mutex::new((&mut vectors, Ok(())));
+        turn.run(packs.len(), &|part| {
+            let pack = &packs[part];
+            let found = self.embed_pack(texts, pack, Team::Alone);
+            let Ok(mut done) = done.lock() else { return };
+            match found {
+                Ok(found) => pack.iter().zip(found).for_each(|(i, vector)| done.0[*i] = vector),
+                Err(error) => done.1 = Err(error),
+            }
+        });
+        match done.into_inner() {
+            Ok((_, result)) => result.map(|()| vectors),
+            Err(_) => unreachable!("nothing panics while the lock is held"),
+        }
     }
 
     fn embed_pack(
         &self,
-        pack: &[(&Tokens, Output)],
-        pass: Pass,
+        texts: &[(&Tokens, Output)],
+        pack: &[usize],
+        team: Team<'_>,
     ) -> Result<Vec<Option<Vec<f32>>>, Error> {
-        let tokens: Vec<&Tokens> = pack.iter().map(|(tokens, _)| *tokens).collect();
-        let (hidden, starts) = self.encoder.forward(&tokens, pass)?;
-        let pooled = self.heads.forward(&hidden, &starts, &tokens)?;
-        let outputs = pack.iter().map(|(_, output)| *output);
+        let tokens: Vec<&Tokens> = pack.iter().map(|i| texts[*i].0).collect();
+        let heads = |hidden: &[f32], starts: &[usize]| self.heads.forward(hidden, starts, &tokens);
+        let pooled = self.encoder.forward(&tokens, team, heads)?;
+        let outputs = pack.iter().map(|i| texts[*i].1);
         Ok(pooled.into_iter().zip(outputs).map(|(v, output)| self.finish(v, output)).collect())
+    }
+
+    /// Finds the texts that would keep one thread busy while the others have nothing left to do.
+    fn long_and_rest(
+        &self,
+        texts: &[(&Tokens, Output)],
+        threads: usize,
+    ) -> (Vec<usize>, Vec<usize>) {
+        let share = texts.iter().map(|(t, _)| self.work(t.ids.len())).sum::<u64>() / threads as u64;
+        let is_long = |i: &usize| {
+            let tokens = texts[*i].0.ids.len();
+            threads > 1 && tokens > PACK_TOKENS && self.work(tokens) > share
+        };
+        (0..texts.len()).partition(is_long)
+    }
+
+    fn is_worth_sharing(&self, texts: &[(&Tokens, Output)]) -> bool {
+        let work: u64 = texts.iter().map(|(tokens, _)| self.work(tokens.ids.len())).sum();
+        work >= LEAST_SHARED_WORK && self.processor.arithmetic != Arithmetic::Stock
+    }
+
+    /// Returns how many multiplications a text of so many tokens takes.
+    fn work(&self, tokens: usize) -> u64 {
+        let plan = &self.description.plan;
+        let linear = 2 * plan.hidden * (plan.query_width() + plan.key_width())
+            + (2 + usize::from(plan.gated)) * plan.hidden * plan.inner;
+        (plan.layers * tokens * (linear + 2 * plan.query_width() * tokens)) as u64
+    }
+
+    /// Shares texts out over forward passes of about the same work, as many as all threads can run; by their places.
+    fn packs(
+        &self,
+        texts: &[(&Tokens, Output)],
+        places: Vec<usize>,
+        threads: usize,
+    ) -> Vec<Vec<usize>> {
+        let total: usize = places.iter().map(|i| texts[*i].0.ids.len()).sum();
+        let most = (total / LEAST_PACK_TOKENS).min(places.len());
+        let wanted = total.div_ceil(PACK_TOKENS).next_multiple_of(threads).min(most).max(1);
+        let mut packs = vec![(0, Vec::new()); wanted];
+        let mut order: Vec<(u64, usize)> =
+            places.into_iter().map(|i| (self.work(texts[i].0.ids.len()), i)).collect();
+        order.sort_unstable_by(|a, b| b.cmp(a));
+        for (work, i) in order {
+            let Some(least) = packs.iter_mut().min_by_key(|(sum, _)| *sum) else { break };
+            least.0 += work;
+            least.1.push(i);
+        }
+        packs.into_iter().map(|(_, pack)| pack).filter(|pack| !pack.is_empty()).collect()
     }
 
     fn finish(&self, mut vector: Vec<f32>, output: Output) -> Option<Vec<f32>> {
@@ -182,21 +286,49 @@ impl Embedder {
     }
 }
 
-/// Splits texts, in their order, into what single forward passes take: enough of them that every thread has some.
-fn packs<'a, 'b>(texts: &'a [(&'b Tokens, Output)]) -> Vec<&'a [(&'b Tokens, Output)]> {
-    let total: usize = texts.iter().map(|(tokens, _)| tokens.ids.len()).sum();
-    let wanted = total / (PACKS_PER_THREAD * rayon::current_num_threads());
-    let most = wanted.clamp(LEAST_PACK_TOKENS, PACK_TOKENS);
-    let (mut packs, mut start, mut sum) = (Vec::new(), 0, 0);
-    for (i, (tokens, _)) in texts.iter().enumerate() {
-        if i > start && sum + tokens.ids.len() > most {
-            packs.push(&texts[start..i]);
-            (start, sum) = (i, 0);
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+    use super::*;
+    use crate::{Isa, Threads};
+
+    fn files(model: &str) -> Files {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/models").join(model);
+        let mut files = BTreeMap::new();
+        for path in ["config.json", "model.safetensors", "tokenizer.json"] {
+            files.insert(path.to_owned(), folder.join(path));
         }
-        sum += tokens.ids.len();
+        files
     }
-    if start < texts.len() {
-        packs.push(&texts[start..]);
+
+    /// A pass that all threads share gives the very bits of a pass of one thread: with few rows, whose products are
+    /// shared out by columns, and with many, which are shared out themselves.
+    #[test]
+    fn together_is_as_alone() {
+        for isa in Isa::all() {
+            for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+                let threads = Arc::new(Threads::new(3));
+                let processor = Processor { arithmetic: Arithmetic::Kernels(isa), threads };
+                let recipe = Recipe { precision: Some(precision), ..Recipe::default() };
+                for model in ["bert-mean", "qwen3"] {
+                    let embedder = Embedder::load(&files(model), &recipe, &processor).unwrap();
+                    let text =
+                        |i: usize| (0..20 + i).map(move |id| (30 + (id * 7 + i) % 60) as u32);
+                    let text =
+                        |i| embedder.adopt(text(i).collect(), 64, Overflow::Truncate).unwrap();
+                    let tokens: Vec<Tokens> = (0..12).map(text).collect();
+                    let texts: Vec<_> = tokens.iter().map(|t| (t, Output::default())).collect();
+                    let turn = processor.threads.turn();
+                    for pack in [vec![0], vec![3, 1], (0..12).collect()] {
+                        let alone = embedder.embed_pack(&texts, &pack, Team::Alone).unwrap();
+                        let team = Team::Together(&turn);
+                        let together = embedder.embed_pack(&texts, &pack, team).unwrap();
+                        assert_eq!(alone, together, "{isa:?} {precision} {model} {pack:?}");
+                    }
+                }
+            }
+        }
     }
-    packs
 }

@@ -1,13 +1,16 @@
 //! How hidden states become one vector per text: pooling, dense layers, cut and normalisation.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use modelfiles::recipe::Pooling;
 
 use crate::{
     Error,
-    ops::{Arithmetic, Linear, Pass},
+    executor::stock,
+    kernels::{Epilogue, Format, Inputs, Isa, Packed, Product, Rows, Source},
     plan::Activation,
+    processor::Arithmetic,
     repository::{PoolingStep, Repository, Step},
+    threads::Team,
     tokens::Tokens,
 };
 
@@ -18,8 +21,14 @@ pub(crate) struct Heads {
 }
 
 enum Head {
-    Dense(Linear, Activation),
+    Dense(Dense, Activation),
     Normalize,
+}
+
+/// A dense layer behind the pooling: it sees one row per text, so it stays in f32.
+enum Dense {
+    Stock(stock::Linear),
+    Packed(Isa, Packed),
 }
 
 impl Heads {
@@ -31,7 +40,7 @@ impl Heads {
                 let weights = repository.module_weights(folder)?;
                 let weight = weights.weight("linear", &[*outputs, *inputs])?;
                 let bias = bias.then(|| weights.bias("linear", *outputs)).transpose()?;
-                Ok(Head::Dense(Linear::new(weight, bias, arithmetic)?, *activation))
+                Ok(Head::Dense(Dense::new(weight, bias, arithmetic)?, *activation))
             }
         };
         let steps = repository.steps.iter().map(load).collect::<Result<_, Error>>()?;
@@ -46,52 +55,89 @@ impl Heads {
     /// Computes the vector of each text from the hidden states of all.
     pub(crate) fn forward(
         &self,
-        hidden: &Tensor,
+        hidden: &[f32],
         starts: &[usize],
         texts: &[&Tokens],
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let hidden = hidden.to_vec2::<f32>()?;
+        let width = hidden.len() / starts[texts.len()];
         let pooled = texts.iter().zip(starts.windows(2)).map(|(text, ends)| {
-            let rows = &hidden[ends[0]..ends[1]];
-            self.pooling.modes.iter().flat_map(|mode| pool(*mode, rows, text.skipped)).collect()
+            let rows = &hidden[ends[0] * width..ends[1] * width];
+            let modes = self.pooling.modes.iter();
+            modes.flat_map(|mode| pool(*mode, rows, width, text.skipped)).collect()
         });
         let mut vectors: Vec<Vec<f32>> = pooled.collect();
         for step in &self.steps {
             match step {
                 Head::Normalize => vectors.iter_mut().for_each(|vector| normalize(vector)),
-                Head::Dense(linear, activation) => {
-                    let x = Tensor::new(vectors, &candle_core::Device::Cpu)?;
-                    vectors = linear.forward(&x, *activation, Pass { shared: false })?.to_vec2()?;
-                }
+                Head::Dense(dense, activation) => vectors = dense.forward(vectors, *activation)?,
             }
         }
         Ok(vectors)
     }
 }
 
+impl Dense {
+    fn new(weight: Tensor, bias: Option<Tensor>, arithmetic: Arithmetic) -> Result<Self, Error> {
+        let Arithmetic::Kernels(isa) = arithmetic else {
+            return Ok(Self::Stock(stock::Linear { weight, bias }));
+        };
+        let (outputs, inputs) = weight.dims2()?;
+        let weights = weight.flatten_all()?.to_vec1::<f32>()?;
+        let bias = bias.map_or_else(|| Ok(vec![0.0; outputs]), |bias| bias.to_vec1())?;
+        let read = |output: usize, to: &mut [f32]| {
+            to.copy_from_slice(&weights[output * inputs..][..inputs]);
+        };
+        let source = Source { inputs, bias, read: &read };
+        Ok(Self::Packed(isa, Packed::new(&source, Format::F32, isa.tile().1, 1)))
+    }
+
+    fn forward(&self, x: Vec<Vec<f32>>, activation: Activation) -> Result<Vec<Vec<f32>>, Error> {
+        match self {
+            Self::Stock(linear) => {
+                let y = linear.forward(&Tensor::new(x, &Device::Cpu)?)?;
+                Ok(stock::activate(&y, activation)?.to_vec2()?)
+            }
+            Self::Packed(isa, weights) => {
+                let (rows, width, outputs) = (x.len(), weights.inputs(), weights.outputs());
+                let from = Rows { values: &x.concat(), stride: width, width };
+                let mut inputs = Inputs::default();
+                isa.fill(weights.format(), &from, rows, &mut inputs);
+                let epilogue = Epilogue::Write(activation);
+                let mut y = vec![0.0; rows * outputs];
+                let product = Product { weights, inputs: &inputs, rows, epilogue };
+                isa.product(Team::Alone, product, &mut y, outputs);
+                Ok(y.chunks_exact(outputs).map(<[f32]>::to_vec).collect())
+            }
+        }
+    }
+}
+
 /// Pools the rows of one text; the first `skipped` belong to a prompt that takes no part.
-fn pool(mode: Pooling, rows: &[Vec<f32>], skipped: usize) -> Vec<f32> {
-    let used = &rows[skipped..];
+fn pool(mode: Pooling, rows: &[f32], width: usize, skipped: usize) -> Vec<f32> {
+    let used = &rows[skipped * width..];
+    let count = used.len() / width;
     match mode {
-        Pooling::Cls => used[0].clone(),
-        Pooling::Last => rows[rows.len() - 1].clone(),
-        Pooling::Max => used[1..].iter().fold(used[0].clone(), |mut best, row| {
-            best.iter_mut().zip(row).for_each(|(b, x)| *b = b.max(*x));
+        Pooling::Cls => used[..width].to_vec(),
+        Pooling::Last => rows[rows.len() - width..].to_vec(),
+        Pooling::Max => used.chunks_exact(width).fold(used[..width].to_vec(), |mut best, row| {
+            best.iter_mut().zip(row).for_each(|(b, x)| *b = if *b > *x { *b } else { *x });
+            // What is no number wins: the comparison above is false for it.
+            best.iter_mut().zip(row).for_each(|(b, x)| *b += 0.0 * x);
             best
         }),
-        Pooling::Mean => weighted(used, |_| 1.0, used.len() as f32),
-        Pooling::SqrtMean => weighted(used, |_| 1.0, (used.len() as f32).sqrt()),
+        Pooling::Mean => weighted(used, width, |_| 1.0, count as f32),
+        Pooling::SqrtMean => weighted(used, width, |_| 1.0, (count as f32).sqrt()),
         Pooling::WeightedMean => {
             let weight = |i: usize| (skipped + i + 1) as f32;
-            weighted(used, weight, (0..used.len()).map(weight).sum())
+            weighted(used, width, weight, (0..count).map(weight).sum())
         }
     }
 }
 
 /// Returns Σ weight(i)·row(i) / divisor.
-fn weighted(rows: &[Vec<f32>], weight: impl Fn(usize) -> f32, divisor: f32) -> Vec<f32> {
-    let mut sum = vec![0.0; rows[0].len()];
-    for (i, row) in rows.iter().enumerate() {
+fn weighted(rows: &[f32], width: usize, weight: impl Fn(usize) -> f32, divisor: f32) -> Vec<f32> {
+    let mut sum = vec![0.0; width];
+    for (i, row) in rows.chunks_exact(width).enumerate() {
         sum.iter_mut().zip(row).for_each(|(s, x)| *s += weight(i) * x);
     }
     sum.iter_mut().for_each(|s| *s /= divisor);
@@ -110,9 +156,9 @@ mod tests {
 
     #[test]
     fn pooling_modes() {
-        let rows = vec![vec![1.0, -2.0], vec![3.0, 4.0], vec![5.0, 0.0]];
+        let rows = [1.0, -2.0, 3.0, 4.0, 5.0, 0.0];
         let check = |mode, skipped, wanted: [f32; 2]| {
-            let got = pool(mode, &rows, skipped);
+            let got = pool(mode, &rows, 2, skipped);
             assert!(got.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{mode} {got:?}");
         };
         check(Pooling::Cls, 0, [1.0, -2.0]);

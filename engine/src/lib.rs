@@ -9,18 +9,21 @@ mod error;
 mod executor;
 mod heads;
 mod kernels;
-mod ops;
 mod plan;
+mod processor;
 mod repository;
 mod settings;
+mod threads;
 mod tokens;
 mod weights;
 
 pub use architectures::supports;
 pub use embedder::{Description, Embedder, Output, describe};
 pub use error::Error;
-pub use ops::Arithmetic;
+pub use kernels::Isa;
 pub use plan::Plan;
+pub use processor::{Arithmetic, Processor};
+pub use threads::Threads;
 pub use tokens::{Overflow, Prompt, Tokens};
 
 /// The files of a model: path in its repository → file on disk.

@@ -47,9 +47,75 @@ impl Activation {
     }
 }
 
-/// An encoder whose blocks normalise after each residual sum (post-LN), with learned positions.
+/// Which norm stands in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// (x − mean) / √(variance + ε) · weight + bias.
+    Layer,
+    /// x / √(mean of x² + ε) · weight.
+    Rms,
+}
+
+impl NormKind {
+    /// Returns the number of weights of a norm over so many values.
+    fn weights(self, width: u64) -> u64 {
+        match self {
+            Self::Layer => 2 * width,
+            Self::Rms => width,
+        }
+    }
+}
+
+/// Where a block normalises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// norm(x + f(x)), as BERT does (post-LN).
+    After,
+    /// x + f(norm(x)), and one more norm behind the last block (pre-LN).
+    Before,
+}
+
+/// How an encoder knows where a token stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Positions {
+    /// A row of a learned table is added to every token.
+    Learned {
+        /// Rows of the table.
+        rows: usize,
+        /// The row that the first token uses (RoBERTa starts behind its padding id).
+        first: usize,
+    },
+    /// Queries and keys are turned in pairs of values `(i, i + head_size / 2)`.
+    Rotary {
+        /// The slowest pair turns about this many times more slowly than the fastest.
+        base: f64,
+        /// The most tokens that the model was made for.
+        context: usize,
+    },
+}
+
+impl Positions {
+    /// Returns the rows of the learned table; 0 when there is none.
+    pub(crate) fn rows(self) -> usize {
+        match self {
+            Self::Learned { rows, .. } => rows,
+            Self::Rotary { .. } => 0,
+        }
+    }
+}
+
+/// Returns by which angle each pair of a head turns from one token to the next: 1 / base^(2i / size).
 ///
-/// Rotary, relative and sandwich forms get their fields when their architectures are built.
+/// transformers rounds every step to f32, and so do we: a far position multiplies what these numbers differ by. Nor
+/// may angles be more exact than its own, which are f32 products of position and frequency.
+pub(crate) fn frequencies(base: f64, size: usize) -> Vec<f32> {
+    let exponent = |i: usize| (2 * i) as f32 / size as f32;
+    (0..size / 2).map(|i| 1.0 / base.powf(f64::from(exponent(i))) as f32).collect()
+}
+
+/// An encoder: embeddings, then blocks of self-attention and a feed-forward layer, each part added to what it reads.
+///
+/// Relative positions, sliding windows and sandwich norms get their fields when their architectures are built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The `model_type` that it was computed from.
@@ -58,51 +124,99 @@ pub struct Plan {
     pub hidden: usize,
     /// Number of blocks.
     pub layers: usize,
-    /// Attention heads; the head size is `hidden / heads`.
+    /// Attention heads, as many as there are queries of a token.
     pub heads: usize,
+    /// Heads of the keys and values; each serves `heads / kv_heads` queries that follow one another.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_size: usize,
+    /// Whether every query and key head has an RMS norm before it is turned, with one weight for all heads of a
+    /// layer.
+    pub head_norm: bool,
+    /// Whether a token sees only itself and what stands before it.
+    pub causal: bool,
     /// Width inside the feed-forward layer.
     pub inner: usize,
     /// Activation inside the feed-forward layer.
     pub activation: Activation,
-    /// Epsilon of every layer norm.
+    /// Whether the feed-forward layer is down(act(gate(x)) · up(x)) instead of down(act(up(x))).
+    pub gated: bool,
+    /// Whether linear layers have biases. Layer norms always have one, RMS norms never.
+    pub biases: bool,
+    /// Which norm every norm is, but for those of heads.
+    pub norm: NormKind,
+    /// Where a block normalises.
+    pub placement: Placement,
+    /// Epsilon of every norm.
     pub epsilon: f64,
     /// Rows of the token table.
     pub vocabulary: usize,
-    /// Rows of the position table.
-    pub positions: usize,
-    /// Row of the position table that the first token uses (RoBERTa starts behind its padding id).
-    pub first_position: usize,
+    /// How the encoder knows where a token stands.
+    pub positions: Positions,
     /// Rows of the token type table; 0 when there is none.
     pub token_types: usize,
+    /// Whether the sum of the embeddings is normalised before the first block.
+    pub embedding_norm: bool,
 }
 
 impl Plan {
     /// Returns the most tokens that a text may have, special tokens included.
     pub fn context_length(&self) -> usize {
-        self.positions - self.first_position
+        match self.positions {
+            Positions::Learned { rows, first } => rows - first,
+            Positions::Rotary { context, .. } => context,
+        }
+    }
+
+    /// Returns the width of all queries of a token, which is also that of what attention gives.
+    pub fn query_width(&self) -> usize {
+        self.heads * self.head_size
+    }
+
+    /// Returns the width of all keys of a token, or of all values.
+    pub fn key_width(&self) -> usize {
+        self.kv_heads * self.head_size
     }
 
     /// Returns the number of weights.
     pub fn weights(&self) -> u64 {
+        self.table_weights() + self.layer_weights()
+    }
+
+    /// Returns the number of weights of embeddings and final norms.
+    fn table_weights(&self) -> u64 {
+        let h = self.hidden as u64;
+        let rows = (self.vocabulary + self.positions.rows() + self.token_types) as u64;
+        let ends = [self.embedding_norm, self.placement == Placement::Before];
+        rows * h + ends.into_iter().filter(|there| *there).count() as u64 * self.norm.weights(h)
+    }
+
+    /// Returns the number of weights of all blocks.
+    fn layer_weights(&self) -> u64 {
         let [h, inner] = [self.hidden as u64, self.inner as u64];
-        let norm = 2 * h;
-        let tables = (self.vocabulary + self.positions + self.token_types) as u64 * h + norm;
-        let attention = 4 * (h * h + h) + norm;
-        let feed_forward = 2 * h * inner + inner + h + norm;
-        tables + self.layers as u64 * (attention + feed_forward)
+        let linear = |inputs: u64, outputs: u64| (inputs + u64::from(self.biases)) * outputs;
+        let [query, key] = [self.query_width() as u64, self.key_width() as u64];
+        let head_norms = if self.head_norm { 2 * self.head_size as u64 } else { 0 };
+        let attention = linear(h, query + 2 * key) + head_norms + linear(query, h);
+        let ups = 1 + u64::from(self.gated);
+        let feed_forward = ups * linear(h, inner) + linear(inner, h);
+        self.layers as u64 * (attention + feed_forward + 2 * self.norm.weights(h))
     }
 
-    /// Returns the bytes of the weights in memory, at four bytes each.
-    pub fn weight_bytes(&self) -> u64 {
-        4 * self.weights()
+    /// Returns the bytes of the weights in memory, those of layers at so many bytes each, and the tables at four.
+    pub fn weight_bytes(&self, bytes: usize) -> u64 {
+        4 * self.table_weights() + bytes as u64 * self.layer_weights()
     }
 
-    /// Returns the bytes that forward passes over `tokens` packed tokens need at their peak, the longest text having
-    /// `longest` of them: hidden state, query, key, value, context and a few spare, the feed-forward layer twice, and
-    /// the attention of one text: its keys and values in panels, and a dozen rows of scores for each head.
-    pub fn arena_bytes(&self, tokens: usize, longest: usize) -> u64 {
-        let rows = tokens as u64 * (8 * self.hidden + 2 * self.inner) as u64;
-        let attention = longest as u64 * (2 * self.hidden + 12 * self.heads) as u64;
-        4 * (rows + attention)
+    /// Returns the bytes that forward passes over `tokens` packed tokens need at their peak on so many threads, the
+    /// longest text having `longest` of them: hidden state, query, key, value and context of every token; for each
+    /// thread a head of keys and of queries, the angles of positions, a dozen rows of scores, and a block of the
+    /// feed-forward layer.
+    pub fn arena_bytes(&self, tokens: usize, longest: usize, threads: usize) -> u64 {
+        const BLOCK_BYTES: u64 = 2 << 20;
+        let rows =
+            tokens as u64 * (self.hidden + 2 * self.query_width() + 2 * self.key_width()) as u64;
+        let attention = longest as u64 * (3 * self.head_size + 12) as u64;
+        4 * rows + threads as u64 * (4 * attention + BLOCK_BYTES)
     }
 }

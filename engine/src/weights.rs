@@ -1,5 +1,7 @@
 //! Where tensors come from: mapped safetensors, or PyTorch files read as data only.
 
+mod mapped;
+mod matrix;
 mod pickle;
 
 use std::{
@@ -8,12 +10,13 @@ use std::{
 };
 
 use candle_core::{
-    DType, Device, Tensor,
+    DType, Tensor,
     pickle::{PthTensors, TensorInfo},
-    safetensors::MmapedSafetensors,
 };
 
 use crate::{Error, Files, repository};
+use mapped::Mapped;
+pub(crate) use matrix::{Matrix, View};
 
 /// Shape and element type of a tensor, known from a header.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +36,7 @@ pub(crate) struct Weights {
 }
 
 enum Reader {
-    Mapped(MmapedSafetensors),
+    Mapped(Mapped),
     Pickled(Vec<PthTensors>),
 }
 
@@ -62,7 +65,11 @@ impl Weights {
             |name: &String| files.get(name).cloned().ok_or_else(|| Error::file(name, "missing"));
         let paths = names.iter().map(path).collect::<Result<Vec<PathBuf>, Error>>()?;
         let file = names.into_iter().next().unwrap_or_default();
-        let reader = if mapped { map(&file, &paths)? } else { unpickle(&file, &paths)? };
+        let reader = if mapped {
+            Reader::Mapped(Mapped::open(&file, paths.iter().map(PathBuf::as_path))?)
+        } else {
+            unpickle(&file, &paths)?
+        };
         let headers = reader.headers(&file)?;
         Ok(Self { reader, file, headers, prefix: String::new() })
     }
@@ -96,12 +103,25 @@ impl Weights {
         self.tensor(&[&format!("{stem}.weight"), &format!("{stem}.gamma")], shape)
     }
 
+    /// Opens `<stem>.weight`, to be read row by row.
+    pub(crate) fn matrix(&self, stem: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
+        let (name, header) = self.find(&[&format!("{stem}.weight")], &[rows, columns])?;
+        if let Reader::Mapped(files) = &self.reader
+            && Matrix::can_map(header.dtype)
+            && let Some(map) = files.map(&name).map_err(|e| Error::file(&self.file, e))?
+        {
+            return Ok(Matrix::mapped(map, header.dtype, rows, columns));
+        }
+        Ok(Matrix::held(&self.stored(&name)?, rows, columns)?)
+    }
+
     /// Reads `<stem>.bias` as f32; a norm may call it beta.
     pub(crate) fn bias(&self, stem: &str, size: usize) -> Result<Tensor, Error> {
         self.tensor(&[&format!("{stem}.bias"), &format!("{stem}.beta")], &[size])
     }
 
-    fn tensor(&self, names: &[&str], shape: &[usize]) -> Result<Tensor, Error> {
+    /// Returns the first of these tensors that is there, and checks its shape.
+    fn find(&self, names: &[&str], shape: &[usize]) -> Result<(String, &Header), Error> {
         let names = names.iter().map(|name| format!("{}{name}", self.prefix));
         let (name, header) = names
             .clone()
@@ -114,26 +134,27 @@ impl Weights {
             let problem = format!("tensor '{name}' is {header:?}, wanted {shape:?}");
             return Err(Error::file(&self.file, problem));
         }
+        Ok((name, header))
+    }
+
+    fn tensor(&self, names: &[&str], shape: &[usize]) -> Result<Tensor, Error> {
+        let (name, _) = self.find(names, shape)?;
+        Ok(self.stored(&name)?.to_dtype(DType::F32)?.contiguous()?)
+    }
+
+    fn stored(&self, name: &str) -> Result<Tensor, Error> {
         let tensor = match &self.reader {
-            Reader::Mapped(files) => files.load(&name, &Device::Cpu)?,
-            Reader::Pickled(files) => pickled(files, &name)?
-                .ok_or_else(|| Error::file(&self.file, format!("no tensor '{name}'")))?,
+            Reader::Mapped(files) => files.tensor(name)?,
+            Reader::Pickled(files) => pickled(files, name)?,
         };
-        Ok(tensor.to_dtype(DType::F32)?.contiguous()?)
+        tensor.ok_or_else(|| Error::file(&self.file, format!("no tensor '{name}'")))
     }
 }
 
 impl Reader {
     fn headers(&self, file: &str) -> Result<BTreeMap<String, Header>, Error> {
         match self {
-            Self::Mapped(files) => files
-                .tensors()
-                .into_iter()
-                .filter_map(|(name, view)| {
-                    let dtype = DType::try_from(view.dtype()).ok()?;
-                    Some(Ok((name, Header { shape: view.shape().to_vec(), dtype })))
-                })
-                .collect(),
+            Self::Mapped(files) => Ok(files.headers()),
             Self::Pickled(files) => {
                 let infos = files.iter().flat_map(|file| file.tensor_infos());
                 let headers: BTreeMap<String, Header> = infos
@@ -147,15 +168,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// Maps safetensors files; their headers are checked against their sizes here.
-fn map(file: &str, paths: &[PathBuf]) -> Result<Reader, Error> {
-    // SAFETY: files of the store are never changed after the rename that makes them visible, and a file that somebody
-    // truncates all the same ends this process, as it would any that maps it.
-    #[expect(unsafe_code, reason = "a mapping is what makes a load take milliseconds")]
-    let mapped = unsafe { MmapedSafetensors::multi(paths) };
-    mapped.map(Reader::Mapped).map_err(|e| Error::file(file, first_line(&e)))
 }
 
 /// Opens PyTorch files without running anything that they hold.

@@ -76,6 +76,31 @@ def half(folder):
     put(folder / "config.json", get(folder / "config.json") | {"dtype": "float16"})
 
 
+def qwen(folder):
+    """Qwen3-Embedding: weights in bf16 and the config.json of transformers 4, under the old layout."""
+    weights = load_file(folder / WEIGHTS)
+    save_file({name: tensor.bfloat16() for name, tensor in weights.items()}, folder / WEIGHTS, {"format": "pt"})
+    config = get(folder / "config.json")
+    del config["dtype"], config["layer_types"]
+    theta = config.pop("rope_parameters")["rope_theta"]
+    config |= {"architectures": ["Qwen3ForCausalLM"], "rope_scaling": None, "rope_theta": theta}
+    config |= {"sliding_window": None, "torch_dtype": "bfloat16", "transformers_version": "4.51.3"}
+    put(folder / "config.json", config)
+    prompts = get(folder / "config_sentence_transformers.json")["prompts"]
+    old_modules(folder, "", ["lasttoken"])
+    (folder / "sentence_bert_config.json").unlink()
+    versions = get(folder / "config_sentence_transformers.json")
+    put(folder / "config_sentence_transformers.json", versions | {"prompts": prompts, "default_prompt_name": None})
+
+
+def decoder(folder):
+    """A language model that never met sentence-transformers: its names have a prefix."""
+    plain(folder)
+    weights = load_file(folder / WEIGHTS)
+    save_file({f"model.{name}": tensor for name, tensor in weights.items()}, folder / WEIGHTS, {"format": "pt"})
+    put(folder / "config.json", get(folder / "config.json") | {"architectures": ["Qwen3ForCausalLM"]})
+
+
 def pretraining(folder):
     """Tensor names of the first BERT checkpoints: a prefix, gamma and beta, and tensors that embedding does not use."""
     weights = {}

@@ -21,6 +21,7 @@ import vocab
 
 POOLINGS = ["cls", "mean", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"]
 ACTIVATIONS = ["relu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "silu", "tanh"]
+QWEN_PROMPTS = {"query": "Instruct: Given a web search query, retrieve passages\nQuery:", "document": ""}
 PROMPTS = {"query": "Question: ", "document": "passage: ", "topic": "Represent the topic: "}
 
 
@@ -64,6 +65,13 @@ def distilbert(size):
     return transformers.DistilBertModel(transformers.DistilBertConfig(vocab_size=size, max_position_embeddings=64, **sizes))
 
 
+def qwen3(layers=3, **more):
+    """A Qwen3 whose query heads share keys and values."""
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": layers, "intermediate_size": 48}
+    rest = {"max_position_embeddings": 64, "tie_word_embeddings": True, **more}
+    return lambda size: transformers.Qwen3Model(transformers.Qwen3Config(vocab_size=size, **sizes, **rest))
+
+
 def of_bert(model):
     """The same weights with every pooling, every activation, and cut from the left."""
     pooling, config = model[1], model[0].model.config
@@ -81,6 +89,15 @@ def of_bert(model):
         layer.intermediate_act_fn = kept
     model.tokenizer.truncation_side = "left"
     return {"poolings": poolings, "activations": activations, "truncation": {"left": golden.cases(model, texts.TINY[-1:])}}
+
+
+def of_both_ways(model):
+    """The same weights when a token sees those behind it too."""
+    config = model[0].model.config
+    config.is_causal = False
+    found = golden.cases(model, texts.TINY)
+    del config.is_causal
+    return {"attention": {"both ways": found}}
 
 
 def of_tasks(model):
@@ -123,7 +140,17 @@ MODELS = [
     Tiny("bert-multi", bert(), small(), ["mean", "cls"], tail=[]),
     Tiny("bert-prompts", bert(), small(), options={"prompts": PROMPTS, "default_prompt_name": "topic"}, variants=of_tasks),
     Tiny("bert-instruct", bert(), small(), options={"prompts": PROMPTS}, include_prompt=False, variants=of_tasks),
+    Tiny(
+        "qwen3", qwen3(num_key_value_heads=2, head_dim=16, rope_theta=1e6, rms_norm_eps=1e-4), vocab.qwen, "lasttoken",
+        options={"prompts": QWEN_PROMPTS}, layout=layouts.qwen, variants=of_tasks,
+    ),
+    Tiny(
+        "qwen3-plain", qwen3(2, num_key_value_heads=1, head_dim=8, rope_theta=5e5), vocab.qwen, "lasttoken",
+        layout=layouts.decoder, variants=of_both_ways,
+    ),
 ]
+
+STORED = {layouts.half: torch.float16, layouts.qwen: torch.bfloat16}
 
 
 def make(folder):
@@ -134,7 +161,7 @@ def make(folder):
         print(tiny.name)
         weights = save(tiny, folder / tiny.name)
         model = golden.load(folder / tiny.name)
-        check_weights(weights, model[0].model.state_dict(), tiny.layout is layouts.half)
+        check_weights(weights, model[0].model.state_dict(), STORED.get(tiny.layout, torch.float32))
         limit = model.max_seq_length = tiny.max_tokens or model.max_seq_length
         found = golden.cases(model, texts.TINY)
         if tiny.same_ids and not golden.prompt(model, None):
@@ -169,7 +196,7 @@ def randomise(module, seed):
             parameter.copy_(torch.from_numpy(numbers.normal(centre, spread, tuple(parameter.shape))))
 
 
-def check_weights(made, loaded, half):
+def check_weights(made, loaded, stored):
     """Asserts that sentence-transformers read back every weight that was written."""
     for name, tensor in made.items():
-        assert torch.equal(tensor.half().float() if half else tensor, loaded[name]), name
+        assert torch.equal(tensor.to(stored).float(), loaded[name]), name

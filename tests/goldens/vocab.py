@@ -64,6 +64,28 @@ def bytelevel(size=400, limit=LIMIT):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roberta_names(), model_max_length=limit)
 
 
+def qwen(size=400, limit=LIMIT):
+    """Qwen's tokenizer: its special tokens come behind all others, and an embedder ends every text with one of them."""
+    words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    bytes_of_words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(words), "isolated"), bytes_of_words])
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    options = {"vocab_size": size - len(specials), "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
+    tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(show_progress=False, **options))
+    tokenizer.add_special_tokens(specials)
+    end = specials[0]
+    template = processors.TemplateProcessing(
+        single=f"$A {end}", pair=f"$A {end} $B:1 {end}:1", special_tokens=[(end, tokenizer.token_to_id(end))]
+    )
+    bytes_seen = processors.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)
+    tokenizer.post_processor = processors.Sequence([bytes_seen, template])
+    names = {"pad_token": end, "eos_token": specials[2], "padding_side": "left"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names, model_max_length=limit)
+
+
 def commonest(tokenizer, size, inside, letters):
     """The pieces of the corpus that cover most of it, with their counts; `inside` marks one that does not start a word."""
     found = Counter()

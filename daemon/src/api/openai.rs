@@ -90,15 +90,15 @@ struct Asked {
 /// Embeds texts, or token ids of the model's own vocabulary.
 pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Body) -> Reply {
     let body = app.bodies.read(request).await?;
-    let Asked { model, input, dimensions, encoding } =
-        read(&body).map_err(|error| Failure { error, stage: Stage::Translation })?;
-    drop(body);
+    let asked = body.understand(read).await;
+    let (Asked { model, input, dimensions, encoding }, _share) =
+        asked.map_err(|error| Failure { error, stage: Stage::Translation })?;
     if model.trim().is_empty() {
         return Err(Error::NotFound(format!("model '{model}' not found")).into());
     }
     local_name(&model)?;
     let inputs = inputs(input)?;
-    let stored = app.find(&model, || pull_first(&model)).await?;
+    let found = app.model(&model, || pull_first(&model)).await?;
     let request = Request {
         inputs,
         overflow: Overflow::Truncate,
@@ -106,8 +106,15 @@ pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Body) -> Re
         output: Output { normalize: true, dimensions },
         keep_alive: None,
     };
-    let embedded = embedding::embed(&app, stored, request).await?;
-    Ok(json_line(StatusCode::OK, list(&model, &embedded, encoding)))
+    let mut out = String::from(r#"{"object":"list","data":["#);
+    let mut count = 0;
+    let embedded = embedding::embed(&app, &found, request, |vector| {
+        item(&mut out, count, vector, encoding);
+        count += 1;
+    });
+    let embedded = embedded.await?;
+    end(&mut out, &model, &embedded);
+    Ok(json_line(StatusCode::OK, out))
 }
 
 fn read(body: &[u8]) -> Result<Asked, Error> {
@@ -155,22 +162,23 @@ fn inputs(input: Input) -> Result<Vec<embedding::Input>, Error> {
     }
 }
 
-fn list(model: &str, embedded: &Embedded, encoding: Encoding) -> String {
-    let values: usize = embedded.vectors.iter().map(Vec::len).sum();
-    let mut out = String::with_capacity(256 + 14 * values);
-    out.push_str(r#"{"object":"list","data":["#);
-    for (index, vector) in embedded.vectors.iter().enumerate() {
-        let comma = if index > 0 { "," } else { "" };
-        out.push_str(comma);
-        out.push_str(r#"{"object":"embedding","embedding":"#);
-        match encoding {
-            Encoding::Float => floats::array(&mut out, vector),
-            Encoding::Base64 => floats::base64(&mut out, vector),
-        }
-        out.push_str(r#","index":"#);
-        out.push_str(&index.to_string());
-        out.push('}');
+/// Appends one vector with its place.
+fn item(out: &mut String, index: usize, vector: &[f32], encoding: Encoding) {
+    if index > 0 {
+        out.push(',');
     }
+    out.push_str(r#"{"object":"embedding","embedding":"#);
+    match encoding {
+        Encoding::Float => floats::array(out, vector),
+        Encoding::Base64 => floats::base64(out, vector),
+    }
+    out.push_str(r#","index":"#);
+    out.push_str(&index.to_string());
+    out.push('}');
+}
+
+/// Ends an answer behind its last vector.
+fn end(out: &mut String, model: &str, embedded: &Embedded) {
     let tokens = embedded.tokens();
     let usage = json!({ "prompt_tokens": tokens, "total_tokens": tokens });
     out.push_str(r#"],"model":"#);
@@ -181,7 +189,6 @@ fn list(model: &str, embedded: &Embedded, encoding: Encoding) -> String {
     out.push_str(r#","inputs":"#);
     out.push_str(&embedded.told());
     out.push('}');
-    out
 }
 
 /// Lists the models of the store.

@@ -24,6 +24,8 @@ pub(super) struct Ledger<W> {
     /// Requests that wait for room, in the order in which they came.
     waiting: BTreeSet<u64>,
     tickets: u64,
+    /// When somebody will look for what has expired, unless told before.
+    alarm: Option<Instant>,
 }
 
 struct Resident<W> {
@@ -86,7 +88,13 @@ pub(crate) struct Seen<W> {
 
 impl<W> Default for Ledger<W> {
     fn default() -> Self {
-        Self { residents: HashMap::new(), uses: 0, waiting: BTreeSet::new(), tickets: 0 }
+        Self {
+            residents: HashMap::new(),
+            uses: 0,
+            waiting: BTreeSet::new(),
+            tickets: 0,
+            alarm: None,
+        }
     }
 }
 
@@ -117,6 +125,23 @@ impl<W> Ledger<W> {
         // Even without every idle model there is no room: somebody must finish first, and takes no new users.
         self.ask_to_leave(bytes, limits);
         Ok(Step::Wait)
+    }
+
+    /// Books one more user of a model that is in memory, where [`Self::step`] would say nothing but `Use`.
+    pub(super) fn use_loaded(
+        &mut self,
+        digest: Digest,
+        keep_alive: Option<KeepAlive>,
+    ) -> Option<Arc<W>> {
+        let resident = self.residents.get_mut(&digest)?;
+        if resident.leaving || resident.worker.is_none() {
+            return None;
+        }
+        self.uses += 1;
+        match resident.join(keep_alive, self.uses) {
+            Step::Use(worker) => Some(worker),
+            _ => None,
+        }
     }
 
     /// Gives a place among those who wait for room.
@@ -152,13 +177,18 @@ impl<W> Ledger<W> {
         }
     }
 
-    /// Books that a user of a model has finished.
-    pub(super) fn release(&mut self, digest: Digest, worker: &Arc<W>, now: Instant) {
-        let Some(resident) = self.holder(digest, worker) else { return };
+    /// Books that a user of a model has finished. Says whether that is news: to those who wait for room, or to
+    /// whoever unloads what has expired, because it would look too late.
+    pub(super) fn release(&mut self, digest: Digest, worker: &Arc<W>, now: Instant) -> bool {
+        let (alarm, somebody_waits) = (self.alarm, !self.waiting.is_empty());
+        let Some(resident) = self.holder(digest, worker) else { return somebody_waits };
         resident.users -= 1;
         if resident.users == 0 {
             resident.expires = deadline(resident.stays(), now);
         }
+        let expires_before = |alarm| resident.expires.is_some_and(|expires| expires < alarm);
+        let is_early = alarm.map_or(resident.expires.is_some(), expires_before);
+        somebody_waits || is_early
     }
 
     /// Forgets a model whose thread has died.
@@ -186,7 +216,8 @@ impl<W> Ledger<W> {
         let gone = self.residents.extract_if(|_, resident| due(resident));
         let names = gone.map(|(_, resident)| resident.name).collect();
         let idle = self.residents.values().filter(|resident| resident.is_idle());
-        (names, idle.filter_map(|resident| resident.expires).min())
+        self.alarm = idle.filter_map(|resident| resident.expires).min();
+        (names, self.alarm)
     }
 
     /// Returns the loaded models, the one that stays longest first.

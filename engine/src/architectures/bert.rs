@@ -1,25 +1,40 @@
 //! BERT: MiniLM, bge, e5, gte v1, mxbai, arctic-embed, SimCSE and most sentence-transformers models.
 
-use super::{Architecture, Slot, activation, learned_positions};
-use crate::{Error, Plan, plan::most, settings::Settings};
+use super::{Architecture, Slot, absent, activation, head_size, learned_positions};
+use crate::{
+    Error, Plan,
+    plan::{NormKind, Placement, Positions, most},
+    settings::Settings,
+};
 
 pub(super) const ARCHITECTURE: Architecture = Architecture { model_types: &["bert"], plan, stem };
 
 /// Computes the plan; RoBERTa shares it but for its positions.
 pub(super) fn plan(config: &Settings) -> Result<Plan, Error> {
     learned_positions(config)?;
+    let hidden = config.size(&["hidden_size"], most::WIDTH)?;
+    let heads = config.size(&["num_attention_heads"], most::WIDTH)?;
+    let rows = config.size_or(&["max_position_embeddings"], 512, most::POSITIONS)?;
     Ok(Plan {
         architecture: config.text(&["model_type"]).unwrap_or("bert").to_owned(),
-        hidden: config.size(&["hidden_size"], most::WIDTH)?,
+        hidden,
         layers: config.size(&["num_hidden_layers"], most::LAYERS)?,
-        heads: config.size(&["num_attention_heads"], most::WIDTH)?,
+        heads,
+        kv_heads: heads,
+        head_size: head_size(config, hidden, heads)?,
+        head_norm: false,
+        causal: false,
         inner: config.size(&["intermediate_size"], most::WIDTH)?,
-        activation: activation(config, "hidden_act")?,
+        activation: activation(config, "hidden_act", "gelu")?,
+        gated: false,
+        biases: true,
+        norm: NormKind::Layer,
+        placement: Placement::After,
         epsilon: config.number(&["layer_norm_eps"]).unwrap_or(1e-12),
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
-        positions: config.size_or(&["max_position_embeddings"], 512, most::POSITIONS)?,
-        first_position: 0,
+        positions: Positions::Learned { rows, first: 0 },
         token_types: config.size_or(&["type_vocab_size"], 2, most::POSITIONS)?,
+        embedding_norm: true,
     })
 }
 
@@ -39,5 +54,6 @@ pub(super) fn stem(slot: Slot) -> String {
         Slot::Up(l) => layer(l, "intermediate.dense"),
         Slot::Down(l) => layer(l, "output.dense"),
         Slot::OutputNorm(l) => layer(l, "output.LayerNorm"),
+        other => absent(other),
     }
 }

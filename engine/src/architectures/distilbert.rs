@@ -1,24 +1,39 @@
 //! DistilBERT: BERT without token types, under other names.
 
-use super::{Architecture, Slot, activation};
-use crate::{Error, Plan, plan::most, settings::Settings};
+use super::{Architecture, Slot, absent, activation, head_size};
+use crate::{
+    Error, Plan,
+    plan::{NormKind, Placement, Positions, most},
+    settings::Settings,
+};
 
 pub(super) const ARCHITECTURE: Architecture =
     Architecture { model_types: &["distilbert"], plan, stem };
 
 fn plan(config: &Settings) -> Result<Plan, Error> {
+    let hidden = config.size(&["dim", "hidden_size"], most::WIDTH)?;
+    let heads = config.size(&["n_heads", "num_attention_heads"], most::WIDTH)?;
+    let rows = config.size_or(&["max_position_embeddings"], 512, most::POSITIONS)?;
     Ok(Plan {
         architecture: "distilbert".to_owned(),
-        hidden: config.size(&["dim", "hidden_size"], most::WIDTH)?,
+        hidden,
         layers: config.size(&["n_layers", "num_hidden_layers"], most::LAYERS)?,
-        heads: config.size(&["n_heads", "num_attention_heads"], most::WIDTH)?,
+        heads,
+        kv_heads: heads,
+        head_size: head_size(config, hidden, heads)?,
+        head_norm: false,
+        causal: false,
         inner: config.size(&["hidden_dim", "intermediate_size"], most::WIDTH)?,
-        activation: activation(config, "activation")?,
+        activation: activation(config, "activation", "gelu")?,
+        gated: false,
+        biases: true,
+        norm: NormKind::Layer,
+        placement: Placement::After,
         epsilon: 1e-12,
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
-        positions: config.size_or(&["max_position_embeddings"], 512, most::POSITIONS)?,
-        first_position: 0,
+        positions: Positions::Learned { rows, first: 0 },
         token_types: 0,
+        embedding_norm: true,
     })
 }
 
@@ -37,5 +52,6 @@ fn stem(slot: Slot) -> String {
         Slot::Up(l) => layer(l, "ffn.lin1"),
         Slot::Down(l) => layer(l, "ffn.lin2"),
         Slot::OutputNorm(l) => layer(l, "output_layer_norm"),
+        other => absent(other),
     }
 }

@@ -1,7 +1,11 @@
 //! RoBERTa, XLM-RoBERTa and CamemBERT: BERT whose positions start behind the padding id.
 
 use super::{Architecture, bert};
-use crate::{Error, Plan, plan::most, settings::Settings};
+use crate::{
+    Error, Plan,
+    plan::{Positions, most},
+    settings::Settings,
+};
 
 pub(super) const ARCHITECTURE: Architecture =
     Architecture { model_types: &["roberta", "xlm-roberta", "camembert"], plan, stem: bert::stem };
@@ -12,5 +16,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         return Err(config.error("'pad_token_id' is out of range"));
     }
     // transformers numbers real tokens from padding_idx + 1 (create_position_ids_from_input_ids).
-    Ok(Plan { first_position: padding as usize + 1, ..bert::plan(config)? })
+    let first = padding as usize + 1;
+    let plan = bert::plan(config)?;
+    Ok(Plan { positions: Positions::Learned { rows: plan.positions.rows(), first }, ..plan })
 }

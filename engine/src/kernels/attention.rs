@@ -1,137 +1,389 @@
-//! Self-attention of one text and one head, whose scores never leave the cache.
+//! Self-attention of one text: scores of a few queries at a time, which never leave the cache.
 
-use super::{gemm::tile, multiply_add, rows};
+use std::cell::RefCell;
 
-/// The projections of one text, `[length, 3·heads·size]`: queries, keys and values side by side.
+use super::{
+    Isa, by_rows,
+    functions::exp,
+    gemm::{Sheet, tile_rows},
+    inputs::{grow, stride, trim},
+    multiply_add,
+    rows::{self, Norm},
+    tiles::{Block, Floats, Tile},
+};
+use crate::threads::Team;
+
+/// Numbers handled side by side: as many as the widest registers hold.
+const LANES: usize = 16;
+/// Scores that are kept at a time, unless a single tile has more: with keys and values they stay in the second-level
+/// cache.
+const SCORES: usize = 16 << 10;
+
+/// The projections of some texts: in each row queries, keys and values side by side, head after head.
 #[derive(Clone, Copy)]
-pub(crate) struct Heads<'a> {
-    pub(crate) projected: &'a [f32],
+pub(crate) struct Projections<'a> {
+    /// Rows, and at least a panel of anything behind the last.
+    pub(crate) values: &'a [f32],
+    /// Where texts start, and the last ends.
+    pub(crate) starts: &'a [usize],
+    pub(crate) shape: &'a Shape,
+    pub(crate) rotation: Option<&'a Rotation>,
+    pub(crate) norms: Option<&'a HeadNorms>,
+}
+
+/// The projections of one text.
+#[derive(Clone, Copy)]
+pub(super) struct Heads<'a> {
+    projected: &'a [f32],
+    length: usize,
+    shape: &'a Shape,
+    rotation: Option<&'a Rotation>,
+    norms: Option<&'a HeadNorms>,
+}
+
+/// What all texts of a model have in common.
+pub(crate) struct Shape {
     pub(crate) heads: usize,
+    /// Heads of keys and values; each serves as many queries as there are more of those.
+    pub(crate) kv_heads: usize,
     pub(crate) size: usize,
+    /// Whether a token sees only those before it.
+    pub(crate) causal: bool,
 }
 
-/// The keys or values of one head in panels, as a product wants its weights.
-struct Panels {
-    values: Vec<f32>,
-    count: usize,
+/// Cosine and sine of every position, `[positions, size / 2]`.
+pub(crate) struct Rotation {
+    pub(crate) cosines: Vec<f32>,
+    pub(crate) sines: Vec<f32>,
 }
 
-impl Heads<'_> {
-    fn stride(&self) -> usize {
-        3 * self.heads * self.size
-    }
+/// The norms of single queries and keys.
+pub(crate) struct HeadNorms {
+    pub(crate) query: Norm,
+    pub(crate) key: Norm,
+}
 
-    /// Returns the number of tokens.
-    pub(crate) fn length(&self) -> usize {
-        self.projected.len() / self.stride()
-    }
+/// Room for the keys, queries and scores of one head.
+#[derive(Default)]
+pub(super) struct Space {
+    keys: Vec<f32>,
+    /// Queries or keys, normalised and rotated.
+    turned: Vec<f32>,
+    scores: Vec<f32>,
+}
 
-    /// Returns the rows of one part of a head: 0 queries, 1 keys, 2 values. Rows are a stride apart.
-    #[inline(always)]
-    fn part(&self, part: usize, head: usize) -> &[f32] {
-        &self.projected[(part * self.heads + head) * self.size..]
-    }
-
-    /// Returns the keys: a panel has `N` tokens side by side, for each value of a key one after another.
-    #[inline(always)]
-    fn keys<const N: usize>(&self, head: usize) -> Panels {
-        let (length, size) = (self.length(), self.size);
-        let count = length.div_ceil(N);
-        let mut values = vec![0.0; count * N * size];
-        for (token, row) in self.part(1, head).chunks(self.stride()).take(length).enumerate() {
-            let panel = &mut values[token / N * N * size..][..N * size];
-            let places = panel[token % N..].iter_mut().step_by(N);
-            places.zip(&row[..size]).for_each(|(place, value)| *place = *value);
-        }
-        Panels { values, count }
-    }
-
-    /// Returns the values: a panel has `N` of their columns side by side, for each token one after another.
-    #[inline(always)]
-    fn values<const N: usize>(&self, head: usize) -> Panels {
-        let (length, size) = (self.length(), self.size);
-        let count = size.div_ceil(N);
-        let mut values = vec![0.0; count * N * length];
-        for (token, row) in self.part(2, head).chunks(self.stride()).take(length).enumerate() {
-            for (panel, part) in row[..size].chunks(N).enumerate() {
-                values[(panel * length + token) * N..][..part.len()].copy_from_slice(part);
-            }
-        }
-        Panels { values, count }
+impl Shape {
+    /// Returns the width of a row: all queries, keys and values.
+    pub(crate) fn width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.size
     }
 }
 
-/// Returns the context of one head, `[length, size]`.
+impl<'a> Heads<'a> {
+    /// Returns the rows of a head, counted over queries, keys and values; each begins with it.
+    #[inline(always)]
+    fn head(&self, head: usize) -> &'a [f32] {
+        &self.projected[head * self.shape.size..]
+    }
+
+    /// Says whether queries and keys are changed before they meet.
+    fn are_turned(&self) -> bool {
+        self.rotation.is_some() || self.norms.is_some()
+    }
+}
+
+thread_local! {
+    static SPACE: RefCell<Space> = RefCell::default();
+}
+
+/// Computes the contexts of all texts, row after row; a team shares out the heads.
+pub(super) fn attend_all(
+    isa: Isa,
+    team: Team<'_>,
+    projections: &Projections<'_>,
+    contexts: &mut [f32],
+) {
+    let Projections { values, starts, shape, rotation, norms } = *projections;
+    assert!(
+        starts.is_sorted() && shape.heads.is_multiple_of(shape.kv_heads),
+        "heads do not overlap"
+    );
+    let y = Sheet::new(contexts, shape.heads * shape.size);
+    team.run((starts.len() - 1) * shape.kv_heads, &|part| {
+        let (text, group) = (part / shape.kv_heads, part % shape.kv_heads);
+        let (start, end) = (starts[text], starts[text + 1]);
+        let projected = &values[start * shape.width()..];
+        let heads = Heads { projected, length: end - start, shape, rotation, norms };
+        SPACE.with_borrow_mut(|space| {
+            isa.attend(&heads, group, space, y.from(start, 0));
+            [&mut space.keys, &mut space.turned, &mut space.scores].into_iter().for_each(trim);
+        });
+    });
+}
+
+/// Computes the contexts of the queries that one head of keys and values serves.
 #[inline(always)]
-pub(super) fn run<const FUSED: bool, const M: usize, const N: usize>(
+pub(super) fn run<B: Block, const FUSED: bool, const M: usize, const N: usize>(
     heads: &Heads<'_>,
-    head: usize,
-) -> Vec<f32> {
-    let (length, size) = (heads.length(), heads.size);
-    let (keys, values) = (heads.keys::<N>(head), heads.values::<N>(head));
-    let queries = heads.part(0, head);
-    let mut scores = vec![0.0; M * keys.count * N];
-    let mut context = vec![0.0; length * size];
-    let mut row = 0;
-    while row < length {
-        let rows = M.min(length - row);
-        let queries = &queries[row * heads.stride()..];
-        let context = &mut context[row * size..][..rows * size];
-        macro_rules! by_rows {
-            ($($rows:literal)*) => {
-                match rows {
-                    $($rows => block::<FUSED, $rows, N>(heads, queries, (&keys, &values), &mut scores, context),)*
-                    _ => unreachable!("blocks have 1 to 12 rows"),
-                }
-            };
+    group: usize,
+    space: &mut Space,
+    context: Sheet<'_>,
+) {
+    let shape = heads.shape;
+    let per_group = shape.heads / shape.kv_heads;
+    pack_keys::<B, FUSED, N>(heads, group, space);
+    for head in group * per_group..(group + 1) * per_group {
+        let Space { keys, turned, scores } = &mut *space;
+        let mut queries = (heads.head(head), shape.width());
+        if heads.are_turned() {
+            turn_all::<FUSED>(heads, heads.norms.map(|norms| &norms.query), queries.0, turned);
+            queries = (turned, shape.size);
         }
-        by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
+        let one = Head {
+            queries: queries.0,
+            stride: queries.1,
+            keys,
+            values: heads.head(shape.heads + shape.kv_heads + group),
+            context: context.from(0, head * shape.size),
+        };
+        attend::<FUSED, M, N>(heads, &one, scores);
+    }
+}
+
+/// What one head of queries works on.
+struct Head<'a> {
+    queries: &'a [f32],
+    stride: usize,
+    /// In panels of `N` tokens.
+    keys: &'a [f32],
+    values: &'a [f32],
+    context: Sheet<'a>,
+}
+
+/// Packs the keys of a head: a panel has `N` tokens side by side, for each value of a key one after another.
+#[inline(always)]
+fn pack_keys<B: Block, const FUSED: bool, const N: usize>(
+    heads: &Heads<'_>,
+    group: usize,
+    space: &mut Space,
+) {
+    let (length, size) = (heads.length, heads.shape.size);
+    let Space { keys, turned, .. } = space;
+    grow(keys, length.next_multiple_of(N) * size);
+    let mut rows = (heads.head(heads.shape.heads + group), heads.shape.width());
+    if heads.are_turned() {
+        turn_all::<FUSED>(heads, heads.norms.map(|norms| &norms.key), rows.0, turned);
+        rows = (turned, size);
+    }
+    let (from, stride) = rows;
+    let whole = (length / B::SIDE * B::SIDE, size / B::SIDE * B::SIDE);
+    for token in (0..whole.0).step_by(B::SIDE) {
+        for value in (0..whole.1).step_by(B::SIDE) {
+            let to = &mut keys[(token / N * size + value) * N + token % N..];
+            B::transpose(&from[token * stride + value..], stride, to, N);
+        }
+    }
+    for token in 0..length {
+        let rest = if token < whole.0 { whole.1..size } else { 0..size };
+        for value in rest {
+            keys[(token / N * size + value) * N + token % N] = from[token * stride + value];
+        }
+    }
+}
+
+/// Normalises and rotates the queries or keys of a head.
+#[inline(always)]
+fn turn_all<const FUSED: bool>(
+    heads: &Heads<'_>,
+    norm: Option<&Norm>,
+    from: &[f32],
+    to: &mut Vec<f32>,
+) {
+    let size = heads.shape.size;
+    grow(to, heads.length * size);
+    for (token, to) in to.chunks_exact_mut(size).take(heads.length).enumerate() {
+        turn::<FUSED>(heads, norm, token, &from[token * heads.shape.width()..][..size], to);
+    }
+}
+
+/// Normalises and rotates one query or key.
+#[inline(always)]
+fn turn<const FUSED: bool>(
+    heads: &Heads<'_>,
+    norm: Option<&Norm>,
+    token: usize,
+    row: &[f32],
+    to: &mut [f32],
+) {
+    to.copy_from_slice(row);
+    if let Some(norm) = norm {
+        rows::norm::<FUSED>(norm, to, row.len());
+    }
+    let Some(rotation) = heads.rotation else { return };
+    let half = row.len() / 2;
+    let (cosines, sines) =
+        (&rotation.cosines[token * half..][..half], &rotation.sines[token * half..][..half]);
+    let (left, right) = to.split_at_mut(half);
+    for i in 0..half {
+        let (a, b) = (left[i], right[i]);
+        left[i] = a * cosines[i] - b * sines[i];
+        right[i] = b * cosines[i] + a * sines[i];
+    }
+}
+
+/// Computes the context of one head, as many queries at a time as their scores have room.
+#[inline(always)]
+fn attend<const FUSED: bool, const M: usize, const N: usize>(
+    heads: &Heads<'_>,
+    head: &Head<'_>,
+    scores: &mut Vec<f32>,
+) {
+    let width = stride(heads.length.next_multiple_of(N));
+    let most = (SCORES / width / M).max(1) * M;
+    grow(scores, most * width);
+    let mut start = 0;
+    while start < heads.length {
+        let rows = most.min(heads.length - start);
+        let seen = if heads.shape.causal { start + rows } else { heads.length };
+        let block = Queries { start, rows, seen, width };
+        score::<FUSED, M, N>(heads, head, &block, scores);
+        let mut inverse = [0.0; SCORES / LANES];
+        for row in 0..rows {
+            let own = if heads.shape.causal { start + row + 1 } else { heads.length };
+            let scale = 1.0 / (heads.shape.size as f32).sqrt();
+            let scores = &mut scores[row * width..][..seen];
+            inverse[row] = 1.0 / softmax::<FUSED>(&mut scores[..own], scale);
+            scores[own..].fill(0.0);
+        }
+        weigh::<FUSED, M, N>(heads, head, &block, scores, &inverse);
+        start += rows;
+    }
+}
+
+/// Some queries, and how many tokens they see.
+struct Queries {
+    start: usize,
+    rows: usize,
+    seen: usize,
+    width: usize,
+}
+
+/// Computes the products of queries and keys.
+#[inline(always)]
+fn score<const FUSED: bool, const M: usize, const N: usize>(
+    heads: &Heads<'_>,
+    head: &Head<'_>,
+    block: &Queries,
+    scores: &mut [f32],
+) {
+    let size = heads.shape.size;
+    for panel in 0..block.seen.div_ceil(N) {
+        let keys = &head.keys[panel * N * size..];
+        let mut row = 0;
+        while row < block.rows {
+            let rows = tile_rows(block.rows - row, M);
+            let queries = &head.queries[(block.start + row) * head.stride..];
+            let place = &mut scores[row * block.width + panel * N..];
+            by_rows!(rows, ROWS => {
+                score_tile::<FUSED, ROWS, N>(queries, head.stride, keys, size, place, block.width);
+            });
+            row += rows;
+        }
+    }
+}
+
+#[inline(always)]
+fn score_tile<const FUSED: bool, const M: usize, const N: usize>(
+    queries: &[f32],
+    stride: usize,
+    keys: &[f32],
+    size: usize,
+    place: &mut [f32],
+    width: usize,
+) {
+    let sums = Floats::<FUSED>::sums::<M, N>(queries, stride, keys, N, size);
+    for (row, sums) in sums.0.iter().enumerate() {
+        place[row * width..][..N].copy_from_slice(sums);
+    }
+}
+
+/// Computes the sums of values, weighted with scores.
+#[inline(always)]
+fn weigh<const FUSED: bool, const M: usize, const N: usize>(
+    heads: &Heads<'_>,
+    head: &Head<'_>,
+    block: &Queries,
+    scores: &[f32],
+    inverse: &[f32],
+) {
+    let mut row = 0;
+    while row < block.rows {
+        let rows = tile_rows(block.rows - row, M);
+        for column in (0..heads.shape.size).step_by(N) {
+            let values = (&head.values[column..], heads.shape.width());
+            let context = head.context.from(block.start + row, column);
+            let scores = (&scores[row * block.width..], block.width);
+            let count = N.min(heads.shape.size - column);
+            by_rows!(rows, ROWS => {
+                weigh_tile::<FUSED, ROWS, N>(scores, values, block.seen, &inverse[row..], context, count);
+            });
+        }
         row += rows;
     }
-    context
 }
 
-/// Computes the context of `M` queries.
 #[inline(always)]
-fn block<const FUSED: bool, const M: usize, const N: usize>(
-    heads: &Heads<'_>,
-    queries: &[f32],
-    (keys, values): (&Panels, &Panels),
-    scores: &mut [f32],
-    context: &mut [f32],
+fn weigh_tile<const FUSED: bool, const M: usize, const N: usize>(
+    (scores, width): (&[f32], usize),
+    (values, stride): (&[f32], usize),
+    seen: usize,
+    inverse: &[f32],
+    mut context: Sheet<'_>,
+    count: usize,
 ) {
-    let (length, size) = (heads.length(), heads.size);
-    let width = keys.count * N;
-    for panel in 0..keys.count {
-        let sums =
-            tile::<FUSED, M, N>(queries, heads.stride(), size, &keys.values[panel * N * size..]);
-        for (row, sums) in sums.iter().enumerate() {
-            scores[row * width + panel * N..][..N].copy_from_slice(sums);
+    let mut sums = Floats::<FUSED>::sums::<M, N>(scores, width, values, stride, seen);
+    for row in 0..M {
+        for column in 0..N {
+            sums.0[row][column] *= inverse[row];
         }
-    }
-    let scale = 1.0 / (size as f32).sqrt();
-    let mut inverse = [0.0; M];
-    for (row, inverse) in inverse.iter_mut().enumerate() {
-        *inverse = 1.0 / softmax::<FUSED>(&mut scores[row * width..][..length], scale);
-    }
-    for panel in 0..values.count {
-        let sums = tile::<FUSED, M, N>(scores, width, length, &values.values[panel * N * length..]);
-        let count = N.min(size - panel * N);
-        for ((row, sums), inverse) in sums.iter().enumerate().zip(inverse) {
-            let place = &mut context[row * size + panel * N..][..count];
-            place.iter_mut().zip(sums).for_each(|(place, sum)| *place = sum * inverse);
-        }
+        #[expect(unsafe_code, reason = "threads share out the heads of a text")]
+        // SAFETY: `attend_all` gives each thread its own heads, which have their own columns of the context.
+        let place = unsafe { context.part(row, 0..count) };
+        place.copy_from_slice(&sums.0[row][..count]);
     }
 }
 
 /// Turns scores into weights that are not yet divided by their sum, which is returned.
 #[inline(always)]
 fn softmax<const FUSED: bool>(scores: &mut [f32], scale: f32) -> f32 {
-    let greatest =
-        scores.iter().fold(f32::NEG_INFINITY, |most, x| if *x > most { *x } else { most });
-    let shift = -greatest * scale;
-    scores
-        .iter_mut()
-        .for_each(|x| *x = rows::exp::<FUSED>(multiply_add::<FUSED>(*x, scale, shift)));
-    rows::sum(scores, |x| x)
+    let shift = -greatest(scores) * scale;
+    let weight = |x: f32| exp::<FUSED>(multiply_add::<FUSED>(x, scale, shift));
+    let (chunks, rest) = scores.as_chunks_mut::<LANES>();
+    let mut sums = [0.0; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            chunk[i] = weight(chunk[i]);
+            sums[i] += chunk[i];
+        }
+    }
+    for (x, sum) in rest.iter_mut().zip(&mut sums) {
+        *x = weight(*x);
+        *sum += *x;
+    }
+    rows::sum(&sums, |x| x)
+}
+
+/// Returns the greatest score; a NaN is passed over here and shows in the sum.
+#[inline(always)]
+fn greatest(scores: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (chunks, rest) = scores.as_chunks::<LANES>();
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            most[i] = larger(most[i], chunk[i]);
+        }
+    }
+    most.iter_mut().zip(rest).for_each(|(most, x)| *most = larger(*most, *x));
+    most.into_iter().fold(f32::NEG_INFINITY, larger)
 }

@@ -1,209 +1,202 @@
 //! y = x·Wᵀ + b, with what follows it done while the results are still in registers.
 
-use std::ops::Range;
+use std::{marker::PhantomData, ops::Range};
 
-use super::multiply_add;
-use crate::plan::Activation;
+use super::{
+    Isa, by_rows,
+    functions::activate,
+    inputs::Inputs,
+    multiply_add,
+    packed::Packed,
+    tiles::{Sums, Tile},
+};
+use crate::{plan::Activation, threads::Team};
 
-/// Bytes of `x` that stay in the second-level cache while every panel passes over them.
-const BLOCK_BYTES: usize = 384 << 10;
-
-/// The weights of a linear layer in panels: `width` columns side by side, for each input one after another.
-pub(crate) struct Packed {
-    pub(super) width: usize,
-    inputs: usize,
-    outputs: usize,
-    panels: Vec<f32>,
-    /// Padded to whole panels.
-    bias: Vec<f32>,
+/// What is done with a result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Epilogue {
+    /// It is written, after an activation.
+    Write(Activation),
+    /// It is added to what stands at its place.
+    Add,
+    /// What stands at its place is multiplied with it.
+    Multiply,
 }
 
-/// What is done to a result before it is written.
+/// Rows of floats that several threads write to, each to its own columns or rows.
 #[derive(Clone, Copy)]
-pub(crate) enum Epilogue<'a> {
-    /// An activation.
-    Activate(Activation),
-    /// The sum with what stands at the same place here.
-    Add(&'a [f32]),
+pub(super) struct Sheet<'a> {
+    start: *mut f32,
+    length: usize,
+    stride: usize,
+    lent: PhantomData<&'a mut [f32]>,
 }
 
-/// A product: `x` is `[rows, inputs]`.
+#[expect(unsafe_code, reason = "threads share out the columns of a product")]
+// SAFETY: a sheet stands for an exclusive borrow; `part` demands that no two threads use it for the same place.
+unsafe impl Send for Sheet<'_> {}
+#[expect(unsafe_code, reason = "as above")]
+// SAFETY: as above.
+unsafe impl Sync for Sheet<'_> {}
+
+impl<'a> Sheet<'a> {
+    /// Lends rows, a stride apart.
+    pub(super) fn new(values: &'a mut [f32], stride: usize) -> Self {
+        Self { start: values.as_mut_ptr(), length: values.len(), stride, lent: PhantomData }
+    }
+
+    /// Returns the same rows without the first few, and without the first few columns of each.
+    pub(super) fn from(self, row: usize, column: usize) -> Self {
+        let skipped = row * self.stride + column;
+        assert!(skipped <= self.length, "a part begins inside");
+        Self { start: self.start.wrapping_add(skipped), length: self.length - skipped, ..self }
+    }
+
+    /// Returns columns of a row.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the same place at the same time.
+    #[expect(unsafe_code, reason = "threads share out the columns of a product")]
+    #[inline(always)]
+    // SAFETY: the caller answers for it, as said above.
+    pub(super) unsafe fn part(&mut self, row: usize, columns: Range<usize>) -> &mut [f32] {
+        let start = row * self.stride + columns.start;
+        assert!(start + columns.len() <= self.length, "a part lies inside");
+        // SAFETY: inside of what was lent, as just checked; the caller answers for the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), columns.len()) }
+    }
+}
+
+/// A product of the first `rows` rows of the inputs.
 #[derive(Clone, Copy)]
-pub(crate) struct Gemm<'a> {
+pub(crate) struct Product<'a> {
     pub(crate) weights: &'a Packed,
-    pub(crate) x: &'a [f32],
-    pub(crate) epilogue: Epilogue<'a>,
+    pub(crate) inputs: &'a Inputs,
+    pub(crate) rows: usize,
+    pub(crate) epilogue: Epilogue,
 }
 
-/// Which rows and panels of a product to compute. The results are written without gaps: as many columns as the panels
-/// have, beginning with the first.
-#[derive(Clone, Debug)]
-pub(crate) struct Part {
-    pub(crate) rows: Range<usize>,
-    pub(crate) panels: Range<usize>,
+/// Some panels of a product. Results go to the rows of `y`, each to the column that it has in the whole.
+pub(super) struct Gemm<'a> {
+    pub(super) product: Product<'a>,
+    pub(super) panels: Range<usize>,
+    pub(super) y: Sheet<'a>,
 }
 
-impl Packed {
-    /// Packs `[outputs, inputs]` weights into panels of `width` columns.
-    pub(crate) fn new(weights: &[f32], bias: &[f32], inputs: usize, width: usize) -> Self {
-        let outputs = bias.len();
-        assert_eq!(weights.len(), inputs * outputs, "as many weights as the sizes say");
-        let padded = outputs.next_multiple_of(width);
-        let mut panels = vec![0.0; padded * inputs];
-        for (panel, rows) in
-            panels.chunks_exact_mut(width * inputs).zip(weights.chunks(width * inputs))
-        {
-            for (column, row) in rows.chunks_exact(inputs).enumerate() {
-                let places = panel[column..].iter_mut().step_by(width);
-                places.zip(row).for_each(|(place, weight)| *place = *weight);
-            }
-        }
-        let mut bias = bias.to_vec();
-        bias.resize(padded, 0.0);
-        Self { width, inputs, outputs, panels, bias }
-    }
+/// Parts that a product has for each thread, so that one that comes late still finds some.
+const PARTS_PER_THREAD: usize = 2;
 
-    /// Returns the number of inputs.
-    pub(crate) fn inputs(&self) -> usize {
-        self.inputs
-    }
-
-    /// Returns the number of outputs.
-    pub(crate) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Returns the number of panels.
-    pub(crate) fn panels(&self) -> usize {
-        self.outputs.div_ceil(self.width)
-    }
-
-    /// Returns the columns that panels stand for.
-    pub(crate) fn columns(&self, panels: &Range<usize>) -> Range<usize> {
-        panels.start * self.width..(panels.end * self.width).min(self.outputs)
-    }
-}
-
-/// Computes a part with tiles of `M` rows by `N` columns.
-#[inline(always)]
-pub(super) fn run<const FUSED: bool, const M: usize, const N: usize>(
-    gemm: &Gemm<'_>,
-    part: &Part,
+/// Computes a product into rows of `y`, `stride` apart; a team shares out the columns.
+pub(super) fn product(
+    isa: Isa,
+    team: Team<'_>,
+    product: Product<'_>,
     y: &mut [f32],
+    stride: usize,
 ) {
-    let inputs = gemm.weights.inputs;
-    let block = (BLOCK_BYTES / (4 * inputs)).max(M) / M * M;
-    let columns = gemm.weights.columns(&part.panels);
-    let mut start = part.rows.start;
-    while start < part.rows.end {
-        let end = (start + block).min(part.rows.end);
-        for panel in part.panels.clone() {
-            let mut row = start;
-            while row < end {
-                let rows = tile_rows(end - row, M);
-                let place =
-                    Place { row, panel, columns: columns.clone(), first_row: part.rows.start };
-                step::<FUSED, N>(gemm, rows, &place, y);
-                row += rows;
-            }
+    assert!(stride >= product.weights.outputs(), "rows do not overlap");
+    let panels = product.weights.panels();
+    let parts =
+        if team.threads() == 1 { 1 } else { (PARTS_PER_THREAD * team.threads()).min(panels) };
+    let y = Sheet::new(y, stride);
+    team.run(parts, &|part| {
+        let panels = panels * part / parts..panels * (part + 1) / parts;
+        isa.gemm(&Gemm { product, panels, y });
+    });
+}
+
+/// Computes a product with tiles of up to `M` rows by `N` columns.
+#[inline(always)]
+pub(super) fn run<T: Tile, const FUSED: bool, const M: usize, const N: usize>(gemm: &Gemm<'_>) {
+    for panel in gemm.panels.clone() {
+        let mut row = 0;
+        while row < gemm.product.rows {
+            let rows = tile_rows(gemm.product.rows - row, M);
+            tile::<T, FUSED, N>(gemm, panel, row, rows);
+            row += rows;
         }
-        start = end;
     }
 }
 
 /// Returns how many rows the next tile has: full ones, and the last two alike.
 #[inline(always)]
-fn tile_rows(left: usize, most: usize) -> usize {
+pub(super) fn tile_rows(left: usize, most: usize) -> usize {
     if left > most && left < 2 * most { left.div_ceil(2) } else { left.min(most) }
 }
 
-/// Where a tile lies in the product and in the part.
-struct Place {
-    row: usize,
-    panel: usize,
-    columns: Range<usize>,
-    first_row: usize,
-}
-
-/// Computes one tile of up to 12 rows: the number of rows must be known when the code is compiled.
 #[inline(always)]
-fn step<const FUSED: bool, const N: usize>(
+fn tile<T: Tile, const FUSED: bool, const N: usize>(
     gemm: &Gemm<'_>,
+    panel: usize,
+    row: usize,
     rows: usize,
-    place: &Place,
-    y: &mut [f32],
 ) {
-    macro_rules! by_rows {
-        ($($rows:literal)*) => {
-            match rows {
-                $($rows => {
-                    let panel = &gemm.weights.panels[place.panel * N * gemm.weights.inputs..];
-                    let x = &gemm.x[place.row * gemm.weights.inputs..];
-                    let sums = tile::<FUSED, $rows, N>(x, gemm.weights.inputs, gemm.weights.inputs, panel);
-                    finish::<FUSED, $rows, N>(gemm, place, &sums, y);
-                })*
-                _ => unreachable!("tiles have 1 to 12 rows"),
-            }
-        };
-    }
-    by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
+    let Product { weights, inputs, .. } = gemm.product;
+    let x = &inputs.lanes[row * inputs.stride..];
+    let panels = weights.panel::<T::Element>(panel);
+    by_rows!(rows, ROWS => {
+        let sums = T::sums::<ROWS, N>(x, inputs.stride, panels, N, weights.steps());
+        finish::<FUSED, ROWS, N>(gemm, panel, row, sums);
+    });
 }
 
-/// Returns the products of `M` rows of `x`, `stride` apart and `inputs` long, with the `N` columns of a panel.
-#[inline(always)]
-#[expect(
-    clippy::needless_range_loop,
-    reason = "as iterators the compiler builds vectors across the rows, 4 times slower"
-)]
-pub(super) fn tile<const FUSED: bool, const M: usize, const N: usize>(
-    x: &[f32],
-    stride: usize,
-    inputs: usize,
-    panel: &[f32],
-) -> [[f32; N]; M] {
-    let x = &x[..(M - 1) * stride + inputs];
-    let (columns, _) = panel[..inputs * N].as_chunks::<N>();
-    let mut sums = [[0.0; N]; M];
-    for (i, weights) in columns.iter().enumerate() {
-        for row in 0..M {
-            #[expect(unsafe_code, reason = "a check in here costs half of the speed")]
-            // SAFETY: i < inputs and row < M, so the index is below the length that x was cut to.
-            let value = unsafe { *x.get_unchecked(row * stride + i) };
-            for column in 0..N {
-                sums[row][column] =
-                    multiply_add::<FUSED>(value, weights[column], sums[row][column]);
-            }
-        }
-    }
-    sums
-}
-
-/// Adds the bias, applies the epilogue and writes a tile.
+/// Takes integers back to numbers, adds the bias, applies the epilogue and writes a tile.
 #[inline(always)]
 fn finish<const FUSED: bool, const M: usize, const N: usize>(
     gemm: &Gemm<'_>,
-    place: &Place,
-    sums: &[[f32; N]; M],
-    y: &mut [f32],
+    panel: usize,
+    row: usize,
+    mut sums: Sums<M, N>,
 ) {
-    let outputs = gemm.weights.outputs;
-    let column = place.panel * N;
-    let (bias, _) = gemm.weights.bias[column..].as_chunks::<N>();
-    let count = N.min(outputs - column);
-    for (i, sums) in sums.iter().enumerate() {
-        let mut row = *sums;
-        row.iter_mut().zip(&bias[0]).for_each(|(x, b)| *x += b);
-        match gemm.epilogue {
-            Epilogue::Activate(activation) => {
-                super::rows::activate::<FUSED, N>(activation, &mut row);
-            }
-            Epilogue::Add(other) => {
-                let other = &other[(place.row + i) * outputs + column..][..count];
-                row.iter_mut().zip(other).for_each(|(x, o)| *x += o);
-            }
+    let Product { weights, inputs, epilogue, .. } = gemm.product;
+    let column = panel * N;
+    let count = N.min(weights.outputs() - column);
+    let bias: &[f32; N] = weights.bias[column..].first_chunk().expect("padded to whole panels");
+    let mut y = gemm.y;
+    for (i, sums) in sums.0.iter_mut().enumerate() {
+        if weights.format().is_quantised() {
+            dequantise::<FUSED, N>(weights, column, inputs.scales[row + i], sums);
         }
-        let start =
-            (place.row - place.first_row + i) * place.columns.len() + column - place.columns.start;
-        y[start..start + count].copy_from_slice(&row[..count]);
+        for column in 0..N {
+            sums[column] += bias[column];
+        }
+        #[expect(unsafe_code, reason = "threads share out the columns of a product")]
+        // SAFETY: `product` gives each thread its own panels, and a tile belongs to one of them.
+        let place = unsafe { y.part(row + i, column..column + count) };
+        match epilogue {
+            Epilogue::Write(activation) => {
+                activate::<FUSED, N>(activation, sums);
+                put::<N>(place, sums, |_, x| x);
+            }
+            Epilogue::Add => put::<N>(place, sums, |y, x| y + x),
+            Epilogue::Multiply => put::<N>(place, sums, |y, x| y * x),
+        }
+    }
+}
+
+/// Changes a row of a tile, or the part of it that lies inside the product.
+#[inline(always)]
+fn put<const N: usize>(place: &mut [f32], row: &[f32; N], change: impl Fn(f32, f32) -> f32) {
+    if let Some(whole) = place.first_chunk_mut::<N>() {
+        for column in 0..N {
+            whole[column] = change(whole[column], row[column]);
+        }
+    } else {
+        place.iter_mut().zip(row).for_each(|(y, x)| *y = change(*y, *x));
+    }
+}
+
+#[inline(always)]
+fn dequantise<const FUSED: bool, const N: usize>(
+    weights: &Packed,
+    column: usize,
+    [scale, zero]: [f32; 2],
+    sums: &mut [f32; N],
+) {
+    let scales: &[f32; N] = weights.scales[column..].first_chunk().expect("padded to whole panels");
+    let offsets: &[f32; N] = weights.sums[column..].first_chunk().expect("padded to whole panels");
+    for i in 0..N {
+        sums[i] = multiply_add::<FUSED>(zero, offsets[i], sums[i]) * scales[i] * scale;
     }
 }

@@ -1,29 +1,37 @@
-//! What happens to single rows: activations and layer norms.
+//! What happens to single rows: norms.
 
 use super::multiply_add;
-use crate::plan::Activation;
 
 /// Sums kept side by side: as many as the widest registers hold.
 const LANES: usize = 16;
 
-/// A layer norm: weight and bias have the width of a row.
+/// A norm over the width of a row.
 pub(crate) struct Norm {
     pub(crate) weight: Vec<f32>,
-    pub(crate) bias: Vec<f32>,
+    /// Without one, rows keep their mean, and are only divided by their root mean square.
+    pub(crate) bias: Option<Vec<f32>>,
     pub(crate) epsilon: f32,
 }
 
-/// Normalises every row of `x` in place.
+/// Normalises every row of `x` in place; rows are `stride` apart.
 #[inline(always)]
-pub(super) fn norm<const FUSED: bool>(norm: &Norm, x: &mut [f32]) {
+pub(super) fn norm<const FUSED: bool>(norm: &Norm, x: &mut [f32], stride: usize) {
     let width = norm.weight.len();
-    for row in x.chunks_exact_mut(width) {
-        let mean = sum(row, |x| x) / width as f32;
-        let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
-        let scale = 1.0 / (variance + norm.epsilon).sqrt();
-        let pairs = norm.weight.iter().zip(&norm.bias);
-        for (x, (weight, bias)) in row.iter_mut().zip(pairs) {
-            *x = multiply_add::<FUSED>((*x - mean) * scale, *weight, *bias);
+    for row in x.chunks_mut(stride) {
+        let row = &mut row[..width];
+        match &norm.bias {
+            Some(bias) => {
+                let mean = sum(row, |x| x) / width as f32;
+                let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
+                let scale = 1.0 / (variance + norm.epsilon).sqrt();
+                for (x, (weight, bias)) in row.iter_mut().zip(norm.weight.iter().zip(bias)) {
+                    *x = multiply_add::<FUSED>((*x - mean) * scale, *weight, *bias);
+                }
+            }
+            None => {
+                let scale = 1.0 / (sum(row, |x| x * x) / width as f32 + norm.epsilon).sqrt();
+                row.iter_mut().zip(&norm.weight).for_each(|(x, weight)| *x = *x * scale * weight);
+            }
         }
     }
 }
@@ -34,7 +42,9 @@ pub(super) fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = row.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for chunk in chunks {
-        sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += f(*x));
+        for i in 0..LANES {
+            sums[i] += f(chunk[i]);
+        }
     }
     sums.iter_mut().zip(rest).for_each(|(sum, x)| *sum += f(*x));
     let mut width = LANES / 2;
@@ -45,134 +55,4 @@ pub(super) fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
         width /= 2;
     }
     sums[0]
-}
-
-/// Applies an activation to a row of registers.
-#[inline(always)]
-pub(super) fn activate<const FUSED: bool, const N: usize>(
-    activation: Activation,
-    x: &mut [f32; N],
-) {
-    let apply = |x: &mut [f32; N], f: fn(f32) -> f32| x.iter_mut().for_each(|x| *x = f(*x));
-    match activation {
-        Activation::Identity => {}
-        Activation::Relu => apply(x, |x| x.max(0.0)),
-        Activation::Gelu => x.iter_mut().for_each(|x| {
-            let half = 0.5 * *x;
-            *x = multiply_add::<FUSED>(
-                half,
-                erf::<FUSED>(*x * std::f32::consts::FRAC_1_SQRT_2),
-                half,
-            );
-        }),
-        Activation::GeluTanh => x.iter_mut().for_each(|x| {
-            let cube = 0.044_715 * *x * *x * *x;
-            let inner = (2.0 / std::f32::consts::PI).sqrt() * (*x + cube);
-            *x = 0.5 * *x * (1.0 + tanh::<FUSED>(inner));
-        }),
-        Activation::Silu => x.iter_mut().for_each(|x| *x *= sigmoid::<FUSED>(*x)),
-        Activation::Tanh => x.iter_mut().for_each(|x| *x = tanh::<FUSED>(*x)),
-        Activation::Sigmoid => x.iter_mut().for_each(|x| *x = sigmoid::<FUSED>(*x)),
-    }
-}
-
-#[inline(always)]
-fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
-    1.0 / (1.0 + exp::<FUSED>(-x))
-}
-
-#[inline(always)]
-fn tanh<const FUSED: bool>(x: f32) -> f32 {
-    1.0 - 2.0 / (exp::<FUSED>(2.0 * x) + 1.0)
-}
-
-/// eˣ within 2 units in the last place, for x that is not NaN; saturates at e^±87.
-#[inline(always)]
-pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
-    /// 1.5·2²³: adding it leaves the nearest integer in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts, so that n·ln 2 is exact in the first (Cody and Waite).
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    let x = x.clamp(-87.0, 88.0);
-    let shifted = multiply_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = multiply_add::<FUSED>(-n, LN_2[0], x);
-    let r = multiply_add::<FUSED>(-n, LN_2[1], r);
-    // The Taylor series to r⁷, |r| ≤ ln 2 / 2: the rest is below 2⁻²⁷.
-    let mut p = 1.0 / 5040.0;
-    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        p = multiply_add::<FUSED>(p, r, c);
-    }
-    let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
-    p * f32::from_bits(power)
-}
-
-/// erf(x) within 4e-7, which leaves GELU within 1.5e-6: the rational approximation of degree 13 over 8 that Eigen
-/// uses; ±1 beyond ±3.92.
-#[inline(always)]
-fn erf<const FUSED: bool>(x: f32) -> f32 {
-    const P: [f32; 6] = [
-        2.770_681_4e-8,
-        -2.101_024e-6,
-        -5.692_506_4e-5,
-        -7.349_906_3e-4,
-        -2.954_6e-3,
-        -1.609_603_3e-2,
-    ];
-    const Q: [f32; 4] = [-2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
-    let x = x.clamp(-3.92, 3.92);
-    let z = x * x;
-    let mut p = -2.726_142_3e-10;
-    for c in P {
-        p = multiply_add::<FUSED>(p, z, c);
-    }
-    let mut q = -1.456_607_2e-5;
-    for c in Q {
-        q = multiply_add::<FUSED>(q, z, c);
-    }
-    // The quotient passes 1 by 3e-7 near the ends, which a large x would multiply.
-    (x * p / q).clamp(-1.0, 1.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn functions_are_as_exact_as_they_say() {
-        for i in -200_000..=200_000 {
-            let x = f64::from(i) / 20_000.0;
-            let got = f64::from(exp::<true>((x * 8.0) as f32));
-            let want = f64::from((x * 8.0) as f32).exp();
-            assert!((got / want - 1.0).abs() < 2.5e-7, "exp {x}: {got} {want}");
-            let mut gelu = [x as f32];
-            activate::<true, 1>(Activation::Gelu, &mut gelu);
-            let want = 0.5 * x * (1.0 + reference_erf(x / 2f64.sqrt()));
-            assert!((f64::from(gelu[0]) - want).abs() < 1.5e-6, "gelu {x}: {} {want}", gelu[0]);
-            let got = f64::from(tanh::<true>(x as f32));
-            assert!((got - x.tanh()).abs() < 3e-7, "tanh {x}: {got}");
-        }
-    }
-
-    /// erf by its series, which f64 carries to |x| = 4; beyond, 1 is nearer than f32 can tell.
-    fn reference_erf(x: f64) -> f64 {
-        if x.abs() > 4.0 {
-            return x.signum();
-        }
-        let (mut term, mut sum) = (x, x);
-        for n in 1..200 {
-            let n = f64::from(n);
-            term *= -x * x / n;
-            sum += term / (2.0 * n + 1.0);
-        }
-        sum * 2.0 / std::f64::consts::PI.sqrt()
-    }
-
-    #[test]
-    fn infinities_and_nan_stay_visible() {
-        assert_eq!(exp::<true>(f32::NEG_INFINITY), exp::<true>(-87.0));
-        let mut row = [f32::NAN];
-        activate::<true, 1>(Activation::Gelu, &mut row);
-        assert!(row[0].is_nan());
-    }
 }

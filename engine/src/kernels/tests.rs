@@ -1,7 +1,7 @@
 //! Does every instance of every kernel give what the plain formula gives, for odd sizes and tails too?
 
 use super::*;
-use crate::plan::Activation;
+use crate::{plan::Activation, threads::Threads};
 
 /// Numbers between −1 and 1 from a counter.
 fn numbers(count: usize, mut seed: u32) -> Vec<f32> {
@@ -28,53 +28,160 @@ fn product(x: &[f32], weights: &[f32], bias: &[f32], inputs: usize) -> Vec<f64> 
     x.chunks(inputs).flat_map(row).collect()
 }
 
+/// Every format that an instruction set multiplies.
+fn formats(isa: Isa) -> Vec<Format> {
+    let mut formats = vec![Format::F32, Format::Wide, isa.bf16, isa.int8];
+    formats.dedup();
+    formats
+}
+
+struct Layer {
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    inputs: usize,
+}
+
+impl Layer {
+    fn new(inputs: usize, outputs: usize) -> Self {
+        Self { weights: numbers(inputs * outputs, 1), bias: numbers(outputs, 2), inputs }
+    }
+
+    fn pack(&self, isa: Isa, format: Format, threads: usize) -> Packed {
+        let read = |output: usize, to: &mut [f32]| {
+            to.copy_from_slice(&self.weights[output * self.inputs..][..self.inputs]);
+        };
+        let source = Source { inputs: self.inputs, bias: self.bias.clone(), read: &read };
+        Packed::new(&source, format, isa.tile().1, threads)
+    }
+}
+
+/// Computes a product over rows of `x`.
+fn compute(
+    isa: Isa,
+    team: Team<'_>,
+    weights: &Packed,
+    x: &[f32],
+    epilogue: Epilogue,
+    y: &mut [f32],
+) {
+    let width = weights.inputs();
+    let mut inputs = Inputs::default();
+    let rows = x.len() / width;
+    isa.fill(weights.format(), &Rows { values: x, stride: width, width }, rows, &mut inputs);
+    let product = Product { weights, inputs: &inputs, rows, epilogue };
+    isa.product(team, product, y, weights.outputs());
+}
+
+/// How far numbers of this format may be from exact ones: of a sum of products below 1, so many steps of rounding.
+fn tolerance(format: Format, inputs: usize) -> f64 {
+    let root = (inputs as f64).sqrt();
+    match format {
+        Format::F32 => 1e-5,
+        Format::Wide => root / 256.0,
+        Format::Pairs => root / 128.0,
+        Format::Words | Format::Bytes => root / 80.0 + 0.02,
+    }
+}
+
 #[test]
 fn products_of_odd_sizes() {
     for isa in Isa::all() {
         for (inputs, outputs) in [(1, 1), (7, 5), (32, 96), (48, 33), (130, 70)] {
-            let (weights, bias) = (numbers(inputs * outputs, 1), numbers(outputs, 2));
-            let packed = Packed::new(&weights, &bias, inputs, isa.panel_width());
-            for rows in [1, 2, 5, 11, 12, 13, 23, 24, 40] {
-                let x = numbers(rows * inputs, 3);
-                let other = numbers(rows * outputs, 4);
-                let gemm = Gemm { weights: &packed, x: &x, epilogue: Epilogue::Add(&other) };
-                let mut y = vec![f32::NAN; rows * outputs];
-                let part = Part { rows: 0..rows, panels: 0..packed.panels() };
-                isa.gemm(&gemm, &part, &mut y);
-                let want = product(&x, &weights, &bias, inputs);
-                let want: Vec<f64> =
-                    want.iter().zip(&other).map(|(a, b)| a + f64::from(*b)).collect();
-                close(&y, &want, 1e-5, &format!("{isa:?} {rows}x{inputs}x{outputs}"));
+            let layer = Layer::new(inputs, outputs);
+            for format in formats(isa) {
+                let packed = layer.pack(isa, format, 2);
+                for rows in [1, 2, 5, 11, 12, 13, 23, 24, 40] {
+                    let x = numbers(rows * inputs, 3);
+                    let other = numbers(rows * outputs, 4);
+                    let want = product(&x, &layer.weights, &layer.bias, inputs);
+                    let what = format!("{isa:?} {format:?} {rows}x{inputs}x{outputs}");
+                    let mut y = other.clone();
+                    compute(isa, Team::Alone, &packed, &x, Epilogue::Add, &mut y);
+                    let sums: Vec<f64> =
+                        want.iter().zip(&other).map(|(a, b)| a + f64::from(*b)).collect();
+                    close(&y, &sums, tolerance(format, inputs), &what);
+                    let mut y = other.clone();
+                    compute(isa, Team::Alone, &packed, &x, Epilogue::Multiply, &mut y);
+                    let products: Vec<f64> =
+                        want.iter().zip(&other).map(|(a, b)| a * f64::from(*b)).collect();
+                    close(&y, &products, tolerance(format, inputs), &what);
+                }
             }
         }
     }
 }
 
-/// Any part gives the very bits of the whole: that is what makes a text's vector its own.
+/// Every format gives the very numbers that the portable form of it gives, but for the order of rounding in sums of
+/// floats: integers are exact.
+#[test]
+fn dot_products_are_those_of_plain_arithmetic() {
+    let portable = Isa::named("portable").unwrap();
+    let (rows, inputs, outputs) = (29, 150, 97);
+    let (layer, x) = (Layer::new(inputs, outputs), numbers(rows * inputs, 3));
+    let mut want = vec![0.0; rows * outputs];
+    for isa in Isa::all() {
+        for (format, plain) in [(isa.bf16, portable.bf16), (isa.int8, portable.int8)] {
+            let same = if format == Format::Wide { Format::Wide } else { plain };
+            let write = Epilogue::Write(Activation::Identity);
+            compute(portable, Team::Alone, &layer.pack(portable, same, 1), &x, write, &mut want);
+            let mut y = vec![0.0; rows * outputs];
+            compute(isa, Team::Alone, &layer.pack(isa, format, 1), &x, write, &mut y);
+            let want: Vec<f64> = want.iter().map(|x| f64::from(*x)).collect();
+            close(&y, &want, 1e-5, &format!("{isa:?} {format:?}"));
+        }
+    }
+}
+
+/// Rows alone and columns shared out give the very bits of the whole: that is what makes a text's vector its own.
 #[test]
 fn parts_are_bits_of_the_whole() {
     let (rows, inputs, outputs) = (29, 50, 131);
-    let (weights, bias, x) =
-        (numbers(inputs * outputs, 1), numbers(outputs, 2), numbers(rows * inputs, 3));
+    let (layer, x) = (Layer::new(inputs, outputs), numbers(rows * inputs, 3));
+    let threads = Threads::new(3);
+    let turn = threads.turn();
     for isa in Isa::all() {
-        let packed = Packed::new(&weights, &bias, inputs, isa.panel_width());
-        let gemm = Gemm { weights: &packed, x: &x, epilogue: Epilogue::Activate(Activation::Gelu) };
-        let mut whole = vec![0.0; rows * outputs];
-        isa.gemm(&gemm, &Part { rows: 0..rows, panels: 0..packed.panels() }, &mut whole);
-        for part in [
-            Part { rows: 3..4, panels: 0..packed.panels() },
-            Part { rows: 5..29, panels: 1..2 },
-            Part { rows: 0..13, panels: packed.panels() - 1..packed.panels() },
-        ] {
-            let columns = packed.columns(&part.panels);
-            let mut y = vec![0.0; part.rows.len() * columns.len()];
-            isa.gemm(&gemm, &part, &mut y);
-            for (row, y) in part.rows.clone().zip(y.chunks(columns.len())) {
-                assert_eq!(
-                    y,
-                    &whole[row * outputs..][columns.clone()],
-                    "{isa:?} {part:?} row {row}"
-                );
+        for format in formats(isa) {
+            let packed = layer.pack(isa, format, 1);
+            let gelu = Epilogue::Write(Activation::Gelu);
+            let mut whole = vec![0.0; rows * outputs];
+            compute(isa, Team::Alone, &packed, &x, gelu, &mut whole);
+            for part in [0..29, 3..4, 5..29, 0..13] {
+                for team in [Team::Alone, Team::Together(&turn)] {
+                    let mut y = vec![0.0; part.len() * outputs];
+                    compute(
+                        isa,
+                        team,
+                        &packed,
+                        &x[part.start * inputs..part.end * inputs],
+                        gelu,
+                        &mut y,
+                    );
+                    let same = &whole[part.start * outputs..part.end * outputs];
+                    assert_eq!(y, same, "{isa:?} {format:?} {part:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A number that is none is not lost on the way through narrower formats.
+#[test]
+fn what_is_no_number_stays_none() {
+    for isa in Isa::all() {
+        for format in formats(isa) {
+            for (place, broken) in [(0, f32::NAN), (40, f32::INFINITY), (41, f32::NEG_INFINITY)] {
+                let (layer, mut x) = (Layer::new(42, 9), numbers(2 * 42, 3));
+                x[place] = broken;
+                let mut y = [0.0; 18];
+                let write = Epilogue::Write(Activation::Identity);
+                compute(isa, Team::Alone, &layer.pack(isa, format, 1), &x, write, &mut y);
+                assert!(y[..9].iter().all(|y| !y.is_finite()), "{isa:?} {format:?} {y:?}");
+                assert!(y[9..].iter().all(|y| y.is_finite()), "{isa:?} {format:?} {y:?}");
+                let (mut layer, x) = (Layer::new(42, 9), numbers(42, 3));
+                layer.weights[place] = broken;
+                compute(isa, Team::Alone, &layer.pack(isa, format, 1), &x, write, &mut y[..9]);
+                assert!(!y[0].is_finite(), "{isa:?} {format:?} {y:?}");
+                assert!(y[1..].iter().all(|y| y.is_finite()), "{isa:?} {format:?} {y:?}");
             }
         }
     }
@@ -84,62 +191,137 @@ fn parts_are_bits_of_the_whole() {
 fn norms_of_odd_widths() {
     for isa in Isa::all() {
         for width in [1, 15, 16, 17, 32, 100, 384] {
-            let norm = Norm { weight: numbers(width, 1), bias: numbers(width, 2), epsilon: 1e-12 };
-            let x = numbers(3 * width, 3);
-            let mut y = x.clone();
-            isa.norm(&norm, &mut y);
-            let want: Vec<f64> = x.chunks(width).flat_map(|row| plain_norm(&norm, row)).collect();
-            close(
-                &y,
-                &want,
-                if width == 1 { f64::INFINITY } else { 1e-5 },
-                &format!("{isa:?} {width}"),
-            );
+            for bias in [None, Some(numbers(width, 2))] {
+                let norm = Norm { weight: numbers(width, 1), bias, epsilon: 1e-12 };
+                let x = numbers(3 * width, 3);
+                let mut y = x.clone();
+                isa.norm(&norm, &mut y, width);
+                let want: Vec<f64> =
+                    x.chunks(width).flat_map(|row| plain_norm(&norm, row)).collect();
+                // The variance of a single number is rounding alone.
+                let tolerance = if width == 1 { f64::INFINITY } else { 1e-5 };
+                close(&y, &want, tolerance, &format!("{isa:?} {width}"));
+            }
         }
     }
 }
 
 fn plain_norm(norm: &Norm, row: &[f32]) -> Vec<f64> {
     let row: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
-    let mean = row.iter().sum::<f64>() / row.len() as f64;
-    let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / row.len() as f64;
-    let scale = (variance + f64::from(norm.epsilon)).sqrt().recip();
-    let pairs = norm.weight.iter().zip(&norm.bias).map(|(w, b)| (f64::from(*w), f64::from(*b)));
-    row.iter().zip(pairs).map(|(x, (w, b))| (x - mean) * scale * w + b).collect()
+    let average =
+        |f: &dyn Fn(f64) -> f64| row.iter().map(|x| f(*x)).sum::<f64>() / row.len() as f64;
+    let mean = if norm.bias.is_some() { average(&|x| x) } else { 0.0 };
+    let scale = (average(&|x| (x - mean).powi(2)) + f64::from(norm.epsilon)).sqrt().recip();
+    let value = |(i, x): (usize, &f64)| {
+        let bias = norm.bias.as_ref().map_or(0.0, |bias| f64::from(bias[i]));
+        (x - mean) * scale * f64::from(norm.weight[i]) + bias
+    };
+    row.iter().enumerate().map(value).collect()
+}
+
+/// A text with everything that heads may have, in one buffer with another before it.
+struct Text {
+    values: Vec<f32>,
+    starts: [usize; 3],
+    shape: Shape,
+    rotation: Option<Rotation>,
+    norms: Option<HeadNorms>,
+}
+
+impl Text {
+    fn new(length: usize, (heads, kv_heads, size): (usize, usize, usize), turned: bool) -> Self {
+        let shape = Shape { heads, kv_heads, size, causal: turned };
+        let half = length.max(3) * size / 2;
+        let norm = |seed| Norm { weight: numbers(size, seed), bias: None, epsilon: 1e-6 };
+        Self {
+            values: numbers((length + 3) * shape.width() + 32, 7),
+            starts: [0, 3, length + 3],
+            rotation: turned
+                .then(|| Rotation { cosines: numbers(half, 8), sines: numbers(half, 9) }),
+            norms: turned.then(|| HeadNorms { query: norm(10), key: norm(11) }),
+            shape,
+        }
+    }
+
+    fn attend(&self, isa: Isa, team: Team<'_>) -> Vec<f32> {
+        let projections = Projections {
+            values: &self.values,
+            starts: &self.starts,
+            shape: &self.shape,
+            rotation: self.rotation.as_ref(),
+            norms: self.norms.as_ref(),
+        };
+        let mut contexts = vec![f32::NAN; self.starts[2] * self.shape.heads * self.shape.size];
+        isa.attend_all(team, &projections, &mut contexts);
+        contexts
+    }
+
+    /// Returns a query (0), key (1) or value (2) of the second text, normalised and turned.
+    fn row(&self, part: usize, head: usize, token: usize) -> Vec<f64> {
+        let Shape { heads, kv_heads, size, .. } = self.shape;
+        let head = [0, heads, heads + kv_heads][part] + head;
+        let start = (self.starts[1] + token) * self.shape.width() + head * size;
+        let row = &self.values[start..start + size];
+        let norms = self.norms.as_ref().map(|norms| [&norms.query, &norms.key]);
+        let row = match norms.filter(|_| part < 2) {
+            Some(norms) => plain_norm(norms[part], row),
+            None => row.iter().map(|x| f64::from(*x)).collect(),
+        };
+        let Some(rotation) = self.rotation.as_ref().filter(|_| part < 2) else { return row };
+        let half = size / 2;
+        let turn = |i: usize| {
+            let place = token * half + i % half;
+            let (cosine, sine) =
+                (f64::from(rotation.cosines[place]), f64::from(rotation.sines[place]));
+            let other = if i < half { -row[i + half] } else { row[i - half] };
+            row[i] * cosine + other * sine
+        };
+        (0..size).map(turn).collect()
+    }
+
+    /// The contexts of the second text in f64.
+    fn plain(&self) -> Vec<f64> {
+        let Shape { heads, kv_heads, size, causal } = self.shape;
+        let length = self.starts[2] - self.starts[1];
+        let mut contexts = Vec::new();
+        for query in 0..length {
+            for head in 0..heads {
+                let group = head / (heads / kv_heads);
+                let own = self.row(0, head, query);
+                let seen = if causal { query + 1 } else { length };
+                let score = |key: usize| -> f64 {
+                    let products = own.iter().zip(self.row(1, group, key)).map(|(a, b)| a * b);
+                    products.sum::<f64>() / (size as f64).sqrt()
+                };
+                let weights: Vec<f64> = (0..seen).map(|key| score(key).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                let rows: Vec<Vec<f64>> = (0..seen).map(|key| self.row(2, group, key)).collect();
+                for i in 0..size {
+                    let values = weights.iter().zip(&rows).map(|(weight, row)| weight * row[i]);
+                    contexts.push(values.sum::<f64>() / sum);
+                }
+            }
+        }
+        contexts
+    }
 }
 
 #[test]
 fn attention_of_odd_lengths() {
-    for isa in Isa::all() {
-        for (length, heads, size) in [(1, 1, 8), (2, 3, 8), (13, 2, 32), (33, 2, 20), (70, 1, 64)] {
-            let projected = numbers(length * 3 * heads * size, 7);
-            let shape = Heads { projected: &projected, heads, size };
-            for head in 0..heads {
-                let want = plain_attention(&shape, head);
-                close(&isa.attend(&shape, head), &want, 1e-5, &format!("{isa:?} {length} {size}"));
+    let threads = Threads::new(2);
+    let turn = threads.turn();
+    for length in [1, 2, 13, 33, 70, 300] {
+        for (heads, turned) in
+            [((1, 1, 8), false), ((2, 2, 20), false), ((4, 2, 32), true), ((2, 1, 64), true)]
+        {
+            let text = Text::new(length, heads, turned);
+            let want = text.plain();
+            for isa in Isa::all() {
+                let got = text.attend(isa, Team::Alone);
+                let own = &got[3 * heads.0 * heads.2..];
+                close(own, &want, 2e-5, &format!("{isa:?} {length} {heads:?}"));
+                assert_eq!(got, text.attend(isa, Team::Together(&turn)), "{isa:?} {length}");
             }
         }
     }
-}
-
-fn plain_attention(shape: &Heads<'_>, head: usize) -> Vec<f64> {
-    let (size, stride) = (shape.size, 3 * shape.heads * shape.size);
-    let row = |part: usize, token: usize| -> Vec<f64> {
-        let start = token * stride + (part * shape.heads + head) * size;
-        shape.projected[start..start + size].iter().map(|x| f64::from(*x)).collect()
-    };
-    let mut context = Vec::new();
-    for query in 0..shape.length() {
-        let score = |key: usize| -> f64 {
-            row(0, query).iter().zip(row(1, key)).map(|(a, b)| a * b).sum::<f64>()
-                / (size as f64).sqrt()
-        };
-        let weights: Vec<f64> = (0..shape.length()).map(|key| score(key).exp()).collect();
-        let sum: f64 = weights.iter().sum();
-        for i in 0..size {
-            let values = weights.iter().enumerate().map(|(key, w)| w * row(2, key)[i]);
-            context.push(values.sum::<f64>() / sum);
-        }
-    }
-    context
 }

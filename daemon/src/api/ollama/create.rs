@@ -169,7 +169,7 @@ fn from_files(app: &App, files: &BTreeMap<String, Digest>) -> Result<Manifest, E
     });
     let layers = layers.collect::<Result<Vec<Layer>, Error>>()?;
     let paths = files.iter().map(|(path, digest)| (path.clone(), app.store.blob_path(digest)));
-    let about = about::describe(&paths.collect(), &Recipe::default());
+    let about = about::describe(&paths.collect(), &Recipe::default(), &app.processor);
     let about = about.map_err(|error| Error::BadRequest(Error::from(error).to_string()))?;
     let config = app.store.put_bytes(about.to_string().as_bytes())?;
     Ok(Manifest::new(Layer::new(media::CONFIG, config), layers))

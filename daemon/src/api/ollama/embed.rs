@@ -4,6 +4,8 @@ use std::{fmt::Write as _, sync::Arc, time::Instant};
 
 use axum::{body::Body, extract::State};
 use engine::{Output, Overflow};
+use modelfiles::KeepAlive;
+use serde_json::{Map, Value};
 
 use super::{Reply, bytes, written};
 use crate::{
@@ -16,32 +18,54 @@ use crate::{
     embedding::{self, Embedded, Request},
 };
 
+/// What a request to [`embed`] asks for.
+struct Asked {
+    model: String,
+    inputs: Vec<embedding::Input>,
+    overflow: Overflow,
+    dimensions: Option<usize>,
+    options: Option<Map<String, Value>>,
+    keep_alive: Option<KeepAlive>,
+}
+
 /// Embeds one text or many; the vectors always have length 1.
 pub(crate) async fn embed(State(app): State<Arc<App>>, request: Body) -> Reply {
     let started = Instant::now();
-    let body = bytes(&app, request).await?;
-    let object = json::object("api.EmbedRequest", &body)?;
+    let (asked, _share) = bytes(&app, request).await?.understand(read).await?;
+    let Asked { model, inputs, overflow, dimensions, options, keep_alive } = asked;
+    let found = app.model(&model, || pull_first(&model)).await?;
+    let request = Request {
+        inputs,
+        overflow,
+        num_ctx: num_ctx(options.as_ref())?,
+        output: Output { normalize: true, dimensions },
+        keep_alive,
+    };
+    let mut out = begin(&model);
+    let mut count = 0;
+    let embedded = embedding::embed(&app, &found, request, |vector| {
+        floats::item(&mut out, count, vector);
+        count += 1;
+    });
+    let embedded = embedded.await?;
+    end(&mut out, &embedded, started);
+    Ok(written(out))
+}
+
+fn read(body: &[u8]) -> Result<Asked, Error> {
+    let object = json::object("api.EmbedRequest", body)?;
     let keep_alive = object.keep_alive("keep_alive")?;
     let model = object.string("model")?.unwrap_or_default();
     let overflow = overflow(object.boolean("truncate")?);
     let dimensions = object.integer("dimensions")?.and_then(|n| usize::try_from(n).ok());
     let options = object.map("options")?;
     if model.trim().is_empty() {
-        return Err(Error::NotFound(format!("model '{model}' not found")).into());
+        return Err(Error::NotFound(format!("model '{model}' not found")));
     }
     local_name(&model)?;
     let inputs = texts(object.input("input")?)?;
-    drop(object);
-    let stored = app.find(&model, || pull_first(&model)).await?;
-    let request = Request {
-        inputs,
-        overflow,
-        num_ctx: num_ctx(options.as_ref())?,
-        output: Output { normalize: true, dimensions: dimensions.filter(|n| *n > 0) },
-        keep_alive,
-    };
-    let embedded = embedding::embed(&app, stored, request).await?;
-    Ok(written(answer(&model, &embedded, started)))
+    let dimensions = dimensions.filter(|n| *n > 0);
+    Ok(Asked { model, inputs, overflow, dimensions, options, keep_alive })
 }
 
 /// Embeds one text as the model's own pipeline gives it. A text that is too long is an error here.
@@ -55,7 +79,7 @@ pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Body) -> Re
     if model.is_empty() {
         return Err(Error::BadRequest("model is required".to_owned()).into());
     }
-    let stored = app.find(&model, || pull_first(&model)).await?;
+    let found = app.model(&model, || pull_first(&model)).await?;
     let request = Request {
         inputs: prompt.into_iter().map(embedding::Input::Text).collect(),
         overflow: Overflow::Refuse,
@@ -63,15 +87,17 @@ pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Body) -> Re
         output: Output::default(),
         keep_alive,
     };
-    let embedded = embedding::embed(&app, stored, request).await.map_err(|error| match error {
+    let mut vectors = String::new();
+    let embedded = embedding::embed(&app, &found, request, |vector| {
+        floats::wide_array(&mut vectors, vector);
+    });
+    embedded.await.map_err(|error| match error {
         // Ollama answers 500 here for what is a 400 on the newer route.
         Error::BadRequest(text) => Error::Internal(text),
         other => other,
     })?;
-    let mut out = String::from(r#"{"embedding":"#);
-    floats::wide_array(&mut out, embedded.vectors.first().map_or(&[], Vec::as_slice));
-    out.push('}');
-    Ok(written(out))
+    let vector = if vectors.is_empty() { "[]" } else { &vectors };
+    Ok(written(format!(r#"{{"embedding":{vector}}}"#)))
 }
 
 /// Cuts texts that are too long, unless the request forbids it.
@@ -94,33 +120,24 @@ fn texts(input: Input) -> Result<Vec<embedding::Input>, Error> {
 }
 
 /// Returns `num_ctx` of the options, whose wrong types are a 500 as in Ollama.
-fn num_ctx(
-    options: Option<&serde_json::Map<String, serde_json::Value>>,
-) -> Result<Option<i64>, Error> {
+fn num_ctx(options: Option<&Map<String, Value>>) -> Result<Option<i64>, Error> {
     let Some(options) = options else { return Ok(None) };
     let options = Options::from_map(options).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(options.num_ctx)
 }
 
-/// Writes the answer straight from the floats.
-fn answer(model: &str, embedded: &Embedded, started: Instant) -> String {
-    let values: usize = embedded.vectors.iter().map(Vec::len).sum();
-    let mut out = String::with_capacity(256 + 14 * values);
-    out.push_str(r#"{"model":"#);
-    out.push_str(&json::to_go_json(&model));
-    out.push_str(r#","embeddings":["#);
-    for (i, vector) in embedded.vectors.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        floats::array(&mut out, vector);
-    }
+/// Begins an answer; the vectors are written behind it straight from the floats.
+fn begin(model: &str) -> String {
+    format!(r#"{{"model":{},"embeddings":["#, json::to_go_json(&model))
+}
+
+/// Ends an answer behind its last vector.
+fn end(out: &mut String, embedded: &Embedded, started: Instant) {
     out.push(']');
-    if !embedded.vectors.is_empty() {
-        numbers(&mut out, embedded, started);
+    if !embedded.inputs.is_empty() {
+        numbers(out, embedded, started);
     }
     out.push('}');
-    out
 }
 
 /// Appends what Ollama says of its work, and what we add per input.

@@ -48,6 +48,7 @@ fn loaded(app: &App, seen: &Seen) -> Value {
         "expires_at": time::rfc3339(time::expiry(seen.remaining)),
         "size_vram": 0,
         "context_length": embedding::limit(embedder, num_ctx(app, seen), app.config.context_length),
+        "precision": embedder.description().precision.to_string(),
     })
 }
 

@@ -98,8 +98,9 @@ fn from(app: &App, stored: &Stored) -> String {
 /// Returns the keys of a GGUF file, as far as they are known of this one.
 fn model_info(app: &App, stored: &Stored, about: &Value) -> Map<String, Value> {
     let wanted = app.wanted(stored);
-    let described =
-        wanted.ok().and_then(|wanted| engine::describe(&wanted.files, &wanted.recipe).ok());
+    let described = wanted
+        .ok()
+        .and_then(|wanted| engine::describe(&wanted.files, &wanted.recipe, &app.processor).ok());
     described.map_or_else(
         || Map::from_iter([("general.architecture".to_owned(), about["model_family"].clone())]),
         |description| about::model_info(&description),

@@ -15,6 +15,7 @@ impl Desk {
             models: 2,
             memory_bytes: 100,
             requests: 8,
+            tokens: 100,
             keep_alive: KeepAlive::Forever,
             load_timeout: None,
         };

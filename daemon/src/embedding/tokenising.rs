@@ -1,0 +1,125 @@
+//! How do the inputs of a request become tokens? In pieces, ahead of the model, away from the threads that serve
+//! sockets unless that costs more than it saves.
+
+use std::{
+    num::NonZero,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{Arc, LazyLock},
+    task::{Context, Poll},
+};
+
+use engine::{Embedder, Overflow, Prompt, Tokens};
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::{sync::Semaphore, task::JoinHandle};
+
+use super::Input;
+use crate::{Error, worker::PIECE_TEXTS};
+
+/// Bytes of a piece, unless a single text has more: about a millisecond's work, which is what a request that has no
+/// more may take of a thread that serves sockets. Handing it to another thread and back costs a tenth of that.
+const PIECE_BYTES: usize = 4 << 10;
+/// Pieces of one request that are tokenised at once, or wait to be taken.
+const PIECES_AHEAD: usize = 2;
+
+/// Pieces that are tokenised at once for all requests: a core each, or they would get into the way of the models.
+static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    Arc::new(Semaphore::new(cores))
+});
+
+/// How texts are cut.
+#[derive(Clone, Copy)]
+pub(super) struct Cut {
+    /// Tokens that a text may have.
+    pub(super) limit: usize,
+    pub(super) overflow: Overflow,
+}
+
+/// Returns the tokens of inputs, piece by piece and in their order. What is not asked for is not begun.
+pub(super) fn tokenise(
+    embedder: Arc<Embedder>,
+    inputs: Vec<Input>,
+    cut: Cut,
+) -> impl Stream<Item = Result<Vec<Tokens>, Error>> {
+    let mut inputs = inputs.into_iter().peekable();
+    let first = piece(&mut inputs);
+    let is_small =
+        inputs.peek().is_none() && first.iter().map(Input::bytes).sum::<usize>() <= PIECE_BYTES;
+    let pieces = std::iter::once(first).chain(std::iter::from_fn(move || {
+        Some(piece(&mut inputs)).filter(|piece| !piece.is_empty())
+    }));
+    let tokens = move |piece| {
+        let embedder = Arc::clone(&embedder);
+        async move {
+            if is_small {
+                // A tokeniser that panics fails a request, not its connection.
+                let all = AssertUnwindSafe(|| all(&embedder, piece, cut));
+                std::panic::catch_unwind(all).unwrap_or_else(|_panic| {
+                    Err(Error::Internal("the texts cannot be tokenised".to_owned()))
+                })
+            } else {
+                elsewhere(embedder, piece, cut).await
+            }
+        }
+    };
+    stream::iter(pieces).map(tokens).buffered(PIECES_AHEAD)
+}
+
+/// Takes the next inputs that travel together: at least one, if there is one.
+fn piece(inputs: &mut std::iter::Peekable<impl Iterator<Item = Input>>) -> Vec<Input> {
+    let mut bytes = 0;
+    let mut piece = Vec::new();
+    while piece.len() < PIECE_TEXTS
+        && let Some(input) =
+            inputs.next_if(|next| piece.is_empty() || bytes + next.bytes() <= PIECE_BYTES)
+    {
+        bytes += input.bytes();
+        piece.push(input);
+    }
+    piece
+}
+
+/// Tokenises on a thread that may take its time, as soon as one has time.
+async fn elsewhere(
+    embedder: Arc<Embedder>,
+    piece: Vec<Input>,
+    cut: Cut,
+) -> Result<Vec<Tokens>, Error> {
+    let tokenising = tokio::spawn(async move {
+        let place = Arc::clone(&PLACES).acquire_owned().await;
+        let work = move || {
+            let tokens = all(&embedder, piece, cut);
+            drop(place);
+            tokens
+        };
+        tokio::task::spawn_blocking(work).await?
+    });
+    Attached(tokenising).await?
+}
+
+fn all(embedder: &Embedder, piece: Vec<Input>, cut: Cut) -> Result<Vec<Tokens>, Error> {
+    let one = |input| match input {
+        Input::Text(text) => embedder.tokenize(&text, Prompt::Default, cut.limit, cut.overflow),
+        Input::Ids(ids) => embedder.adopt(ids, cut.limit, cut.overflow),
+    };
+    Ok(piece.into_iter().map(one).collect::<Result<_, _>>()?)
+}
+
+/// A task that ends when nobody waits for it any more. It is a task of its own so that it goes on while its request
+/// does something else: a place that it was given must not lie idle.
+struct Attached<T>(JoinHandle<T>);
+
+impl<T> Drop for Attached<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T> Future for Attached<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}

@@ -1,0 +1,287 @@
+//! How a plan runs on our kernels: weights in panels, and three buffers per thread that stay for the next pass.
+//!
+//! A pack passes through a layer in blocks of rows whose inner values stay in the second-level cache. Alone, a
+//! thread takes one block after another; together, threads share out the blocks, or the columns of each product if
+//! there are few rows.
+
+mod load;
+
+use std::{cell::RefCell, sync::Mutex};
+
+pub(crate) use load::Loader;
+
+use crate::{
+    Error, Plan,
+    kernels::{
+        Epilogue, HeadNorms, Inputs, Isa, Norm, Packed, Product, Projections, Rotation, Rows,
+        Shape, grow, stride, trim,
+    },
+    plan::{Activation, Placement, Positions, frequencies},
+    threads::Team,
+    tokens::Tokens,
+    weights::Matrix,
+};
+
+/// Bytes of inner values of a block of rows: with the inputs of the next product they stay in the second-level cache.
+const BLOCK_BYTES: usize = 384 << 10;
+/// A block has a multiple of so many rows: of the height of every tile.
+const BLOCK_ROWS: usize = 24;
+/// Fewer rows than this per thread, and products are shared out by their columns instead.
+const ROWS_PER_THREAD: usize = 48;
+
+/// The weights of an encoder.
+pub(crate) struct Encoder {
+    plan: Plan,
+    isa: Isa,
+    shape: Shape,
+    tokens: Matrix,
+    /// Position rows, with the row of token type 0 added: every token of a single text has that type.
+    positions: Vec<f32>,
+    embedding_norm: Option<Norm>,
+    blocks: Vec<Block>,
+    final_norm: Option<Norm>,
+}
+
+struct Block {
+    /// Query, key and value as one layer.
+    projection: Packed,
+    head_norms: Option<HeadNorms>,
+    attention_output: Packed,
+    attention_norm: Norm,
+    gate: Option<Packed>,
+    up: Packed,
+    down: Packed,
+    output_norm: Norm,
+}
+
+/// What one pass works on: rows of hidden states, of projections, and of what attention makes of them.
+#[derive(Default)]
+struct Pack {
+    hidden: Vec<f32>,
+    projected: Vec<f32>,
+    context: Vec<f32>,
+}
+
+/// What one thread works on inside an operation.
+#[derive(Default)]
+struct Scratch {
+    inputs: Inputs,
+    normal: Vec<f32>,
+    inner: Vec<f32>,
+}
+
+thread_local! {
+    static PACK: RefCell<Pack> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// One pass over a pack.
+struct Pass<'a> {
+    encoder: &'a Encoder,
+    team: Team<'a>,
+    starts: &'a [usize],
+    rotation: Option<Rotation>,
+}
+
+impl Encoder {
+    /// Computes the hidden states of all texts, row after row, and hands them to `heads`.
+    pub(crate) fn forward<T>(
+        &self,
+        texts: &[&Tokens],
+        starts: &[usize],
+        team: Team<'_>,
+        heads: impl FnOnce(&[f32]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let rows = starts[texts.len()];
+        let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
+        let pass = Pass { encoder: self, team, starts, rotation: self.rotation(longest) };
+        PACK.with_borrow_mut(|pack| {
+            grow(&mut pack.hidden, rows * self.plan.hidden);
+            // A tile of values reads beyond the last.
+            grow(&mut pack.projected, rows * self.shape.width() + self.isa.tile().1);
+            grow(&mut pack.context, rows * self.plan.query_width());
+            let hidden = &mut pack.hidden[..rows * self.plan.hidden];
+            self.embed(texts, hidden);
+            for block in &self.blocks {
+                pass.project(block, hidden, &mut pack.projected[..rows * self.shape.width()]);
+                pass.attend(block, &pack.projected, &mut pack.context);
+                pass.attention_output(block, &pack.context, hidden);
+                pass.feed_forward(block, hidden);
+            }
+            if let Some(norm) = &self.final_norm {
+                self.isa.norm(norm, hidden, self.plan.hidden);
+            }
+            let found = heads(hidden);
+            [&mut pack.hidden, &mut pack.projected, &mut pack.context].into_iter().for_each(trim);
+            found
+        })
+    }
+
+    /// Writes the sums of token and position rows, normalised.
+    fn embed(&self, texts: &[&Tokens], hidden: &mut [f32]) {
+        let width = self.plan.hidden;
+        let table = self.tokens.view();
+        let places = texts.iter().flat_map(|text| text.ids.iter().enumerate());
+        for (row, (at, id)) in hidden.chunks_exact_mut(width).zip(places) {
+            table.read(*id as usize, row);
+            if let Positions::Learned { first, .. } = self.plan.positions {
+                let position = &self.positions[(first + at) * width..][..width];
+                row.iter_mut().zip(position).for_each(|(x, p)| *x += p);
+            }
+            if let Some(norm) = &self.embedding_norm {
+                self.isa.norm(norm, row, width);
+            }
+        }
+    }
+
+    /// Returns how far the pairs of a head turn at each position.
+    fn rotation(&self, length: usize) -> Option<Rotation> {
+        let Positions::Rotary { base, .. } = self.plan.positions else { return None };
+        let frequencies = frequencies(base, self.plan.head_size);
+        let angles = || (0..length).flat_map(|at| frequencies.iter().map(move |f| at as f32 * f));
+        Some(Rotation {
+            cosines: angles().map(f32::cos).collect(),
+            sines: angles().map(f32::sin).collect(),
+        })
+    }
+}
+
+impl Pass<'_> {
+    /// Computes queries, keys and values.
+    fn project(&self, block: &Block, hidden: &[f32], projected: &mut [f32]) {
+        let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
+        let width = self.encoder.shape.width();
+        self.blocks(projected, width, |start, y, team, scratch| {
+            let rows = y.len() / width;
+            let hidden = &hidden[start * plan.hidden..][..rows * plan.hidden];
+            let weights = &block.projection;
+            self.fill(hidden, &block.attention_norm, weights, scratch);
+            let epilogue = Epilogue::Write(Activation::Identity);
+            isa.product(
+                team,
+                Product { weights, inputs: &scratch.inputs, rows, epilogue },
+                y,
+                width,
+            );
+        });
+    }
+
+    /// Computes the attention of every text to itself.
+    fn attend(&self, block: &Block, values: &[f32], contexts: &mut [f32]) {
+        let projections = Projections {
+            values,
+            starts: self.starts,
+            shape: &self.encoder.shape,
+            rotation: self.rotation.as_ref(),
+            norms: block.head_norms.as_ref(),
+        };
+        self.encoder.isa.attend_all(self.team, &projections, contexts);
+    }
+
+    /// Adds to the hidden states what attention gives.
+    fn attention_output(&self, block: &Block, contexts: &[f32], hidden: &mut [f32]) {
+        let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
+        let (stride, weights) = (plan.query_width(), &block.attention_output);
+        self.blocks(hidden, plan.hidden, |start, y, team, scratch| {
+            let rows = y.len() / plan.hidden;
+            let from = Rows { values: &contexts[start * stride..], stride, width: stride };
+            isa.fill(weights.format(), &from, rows, &mut scratch.inputs);
+            let product =
+                Product { weights, inputs: &scratch.inputs, rows, epilogue: Epilogue::Add };
+            isa.product(team, product, y, plan.hidden);
+            self.norm_after(&block.attention_norm, y);
+        });
+    }
+
+    /// Adds to the hidden states what the feed-forward layer gives.
+    fn feed_forward(&self, block: &Block, hidden: &mut [f32]) {
+        let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
+        let stride = stride(plan.inner);
+        self.blocks(hidden, plan.hidden, |_, y, team, scratch| {
+            let rows = y.len() / plan.hidden;
+            self.fill(y, &block.output_norm, &block.up, scratch);
+            let Scratch { inputs, inner, .. } = scratch;
+            grow(inner, rows * stride);
+            let mut inwards = |weights, epilogue| {
+                isa.product(
+                    team,
+                    Product { weights, inputs: &*inputs, rows, epilogue },
+                    inner,
+                    stride,
+                );
+            };
+            match &block.gate {
+                None => inwards(&block.up, Epilogue::Write(plan.activation)),
+                Some(gate) => {
+                    inwards(gate, Epilogue::Write(plan.activation));
+                    inwards(&block.up, Epilogue::Multiply);
+                }
+            }
+            let from = Rows { values: inner, stride, width: plan.inner };
+            isa.fill(block.down.format(), &from, rows, inputs);
+            let product = Product { weights: &block.down, inputs, rows, epilogue: Epilogue::Add };
+            isa.product(team, product, y, plan.hidden);
+            self.norm_after(&block.output_norm, y);
+        });
+    }
+
+    /// Makes hidden states the inputs of a product, normalised where norms stand before.
+    fn fill(&self, hidden: &[f32], norm: &Norm, weights: &Packed, scratch: &mut Scratch) {
+        let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
+        let mut values = hidden;
+        if plan.placement == Placement::Before {
+            grow(&mut scratch.normal, hidden.len());
+            let normal = &mut scratch.normal[..hidden.len()];
+            normal.copy_from_slice(hidden);
+            isa.norm(norm, normal, plan.hidden);
+            values = normal;
+        }
+        let rows = Rows { values, stride: plan.hidden, width: plan.hidden };
+        isa.fill(weights.format(), &rows, hidden.len() / plan.hidden, &mut scratch.inputs);
+    }
+
+    /// Normalises hidden states, where norms stand behind.
+    fn norm_after(&self, norm: &Norm, hidden: &mut [f32]) {
+        let plan = &self.encoder.plan;
+        if plan.placement == Placement::After {
+            self.encoder.isa.norm(norm, hidden, plan.hidden);
+        }
+    }
+
+    /// Cuts rows of `y` into blocks and does something with each, given the number of its first row. A team shares
+    /// out the blocks if there are enough rows, else takes part in the work on each.
+    fn blocks(
+        &self,
+        y: &mut [f32],
+        width: usize,
+        work: impl Fn(usize, &mut [f32], Team<'_>, &mut Scratch) + Sync,
+    ) {
+        let rows = y.len() / width;
+        // Blocks alike: a short one at the end would read all weights for a few rows.
+        let most = rows.div_ceil(rows.div_ceil(self.encoder.block_rows()).max(1)).max(1);
+        let threads = self.team.threads();
+        if threads == 1 || rows < ROWS_PER_THREAD * threads {
+            return SCRATCH.with_borrow_mut(|scratch| {
+                for (index, y) in y.chunks_mut(most * width).enumerate() {
+                    work(index * most, y, self.team, scratch);
+                }
+            });
+        }
+        let count = rows.div_ceil(most).next_multiple_of(threads);
+        let size = rows.div_ceil(count);
+        let parts: Vec<_> = y.chunks_mut(size * width).map(|part| Mutex::new(Some(part))).collect();
+        self.team.run(parts.len(), &|index| {
+            let part = parts[index].lock().ok().and_then(|mut part| part.take());
+            if let Some(y) = part {
+                SCRATCH.with_borrow_mut(|scratch| work(index * size, y, Team::Alone, scratch));
+            }
+        });
+    }
+}
+
+impl Encoder {
+    /// Returns how many rows pass through a layer at a time.
+    fn block_rows(&self) -> usize {
+        (BLOCK_BYTES / (4 * self.plan.inner) / BLOCK_ROWS).max(1) * BLOCK_ROWS
+    }
+}
