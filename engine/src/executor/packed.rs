@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Bytes of inner values of a block of rows: with the inputs of the next product they stay in the second-level cache.
-const BLOCK_BYTES: usize = 384 << 10;
+const BLOCK_BYTES: usize = 640 << 10;
 /// A block has a multiple of so many rows: of the height of every tile.
 const BLOCK_ROWS: usize = 24;
 /// Fewer rows than this per thread, and products are shared out by their columns instead.
