@@ -27,6 +27,7 @@ import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+# Holds the work folder, and says that the environment is entered.
 INSIDE = "VECUNA_PEERS_INSIDE"
 OPTIONAL = "llama-cpp-python"
 
@@ -64,8 +65,8 @@ def enter_environment(folder: Path) -> int:
     extra = [line for line in wanted if line not in needed]
     if subprocess.run(["nice", "-n", "19", *pip, *extra], env=settings, check=False).returncode != 0:
         print(f"{OPTIONAL} could not be built: llama.cpp is left out", flush=True)
-    command = [str(python), str(HERE / "peers.py"), *sys.argv[1:], "--work", str(folder)]
-    return subprocess.run(command, env=dict(os.environ) | {INSIDE: "1"}, check=False).returncode
+    command = [str(python), str(HERE / "peers.py"), *sys.argv[1:]]
+    return subprocess.run(command, env=dict(os.environ) | {INSIDE: str(folder)}, check=False).returncode
 
 
 def compare_all(options: argparse.Namespace) -> None:
@@ -75,7 +76,7 @@ def compare_all(options: argparse.Namespace) -> None:
     import report
     from compare import Round
 
-    folder = options.work / "peers"
+    folder = Path(os.environ[INSIDE]) / "peers"
     folder.mkdir(exist_ok=True)
     texts = corpora.cut(HERE.parent, share=4 if options.quick else 1)
     (folder / "corpora.json").write_text(json.dumps(texts))
