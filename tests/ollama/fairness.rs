@@ -1,6 +1,6 @@
 //! Who waits for whom: a client that leaves, a bulk load beside a single text, two models in room for one.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -41,24 +41,21 @@ fn a_client_that_leaves_takes_its_work_with_it() {
     soon("the request has ended", || loaded(&daemon).is_empty());
 }
 
+/// By order, not by a clock: how long a batch takes says more of what else runs on the machine.
 #[test]
 fn a_single_text_does_not_wait_for_a_bulk_load() {
     let daemon = Daemon::with_all_minilm(&[]);
     let single = json!({ "model": "all-minilm", "input": TEXT });
     ok(&daemon, "/api/embed", &single);
-    let stream = begin(&daemon, &bulk(TEXTS));
-    let mut slowest = Duration::ZERO;
+    let mut stream = begin(&daemon, &bulk(TEXTS));
     for _ in 0..10 {
-        let started = Instant::now();
         ok(&daemon, "/api/embed", &single);
-        slowest = slowest.max(started.elapsed());
-        let health = Instant::now();
         get(&daemon, "/health");
-        assert!(health.elapsed() < Duration::from_millis(500), "{:?}", health.elapsed());
     }
-    // A batch is 2,048 tokens at most, and one more may be under way; the bulk load alone would take minutes.
-    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
-    drop(stream);
+    // The bulk load came first and is far from its end: nothing of its answer has been sent.
+    stream.set_nonblocking(true).unwrap();
+    let early = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::WouldBlock, "the bulk load ended before the single texts");
 }
 
 #[test]
