@@ -3,7 +3,8 @@
 //! `cargo bench -p engine --bench engine -- FOLDER/ [WORD…]`, where FOLDER (with a slash) holds all-MiniLM-L6-v2 in
 //! Hugging Face layout. Words choose: `f32`, `bf16`, `int8` (default all), `short`, `mixed`, `long` (default all),
 //! `shapes` adds bge-base, bge-m3 and Qwen3-0.6B with random weights, `stock` adds plain candle, `quality` compares
-//! precisions with f32, `deep` adds a text of 8,192 tokens, `budget` tries sizes of batches.
+//! precisions with f32, `deep` adds a text of 8,192 tokens, `budget` tries sizes of batches; `isa=avx512bf16` and the
+//! like choose another instruction set than the best.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 #[path = "corpora.rs"]
@@ -23,7 +24,7 @@ use std::{
 };
 
 use engine::{
-    Arithmetic, Embedder, Files, Output, Overflow, Plan, Processor, Prompt, Threads, Tokens,
+    Arithmetic, Embedder, Files, Isa, Output, Overflow, Plan, Processor, Prompt, Threads, Tokens,
 };
 use modelfiles::{Recipe, recipe::Precision};
 use peaks::Peaks;
@@ -76,14 +77,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Returns the instruction set that is measured.
+fn isa() -> Isa {
+    let named = std::env::args().find_map(|word| Isa::named(word.strip_prefix("isa=")?));
+    named.unwrap_or_else(Isa::best)
+}
+
+/// Returns that instruction set on so many threads.
+fn processor(threads: usize) -> Processor {
+    Processor { arithmetic: Arithmetic::Kernels(isa()), threads: Arc::new(Threads::new(threads)) }
+}
+
+/// Returns that instruction set on all cores.
+fn whole_processor() -> Processor {
+    Processor { arithmetic: Arithmetic::Kernels(isa()), ..Processor::default() }
+}
+
 fn heading(machine: &[(usize, Peaks)]) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    let mut text = format!(
-        "{}, {:?}\n",
-        model.unwrap_or("unknown processor"),
-        Processor::default().arithmetic
-    );
+    let model = model.unwrap_or("unknown processor");
+    let mut text = format!("{model}, {}\n", isa().name());
     let giga = |rate: f64| format!("{:.0}", rate / 1e9);
     let some = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), giga);
     for (threads, peaks) in machine {
@@ -113,8 +127,7 @@ impl Bench {
         );
         for precision in &self.precisions {
             for (threads, peaks) in &self.machine {
-                let processor =
-                    Processor { threads: Arc::new(Threads::new(*threads)), ..Processor::default() };
+                let processor = processor(*threads);
                 let recipe = Recipe { precision: Precision::parse(precision), ..Recipe::default() };
                 // Without effect where the system does not know it: then the figure is that of the whole run.
                 let _forgotten = fs::write("/proc/self/clear_refs", "5");
@@ -245,7 +258,7 @@ fn corpus(embedder: &Embedder, name: &str, most: usize) -> Result<Vec<Tokens>, e
 fn quality(files: &Files) -> Result<(), Box<dyn Error>> {
     let embed = |precision| -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
         let recipe = Recipe { precision: Some(precision), ..Recipe::default() };
-        let embedder = Embedder::load(files, &recipe, &Processor::default())?;
+        let embedder = Embedder::load(files, &recipe, &whole_processor())?;
         let mut tokens = corpus(&embedder, "mixed", usize::MAX)?;
         tokens.extend(corpus(&embedder, "short", usize::MAX)?);
         Ok(run(&embedder, &tokens)?)
@@ -274,7 +287,7 @@ fn quality(files: &Files) -> Result<(), Box<dyn Error>> {
 /// Measures what is lost when texts come in batches of so many tokens for each core: whoever waits, waits for a
 /// batch.
 fn budget(files: &Files) -> Result<(), Box<dyn Error>> {
-    let processor = Processor::default();
+    let processor = whole_processor();
     let embedder = Embedder::load(files, &Recipe::default(), &processor)?;
     let tokens = corpus(&embedder, "mixed", usize::MAX)?;
     let sum: usize = tokens.iter().map(|tokens| tokens.ids.len()).sum();

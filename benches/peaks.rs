@@ -103,6 +103,43 @@ mod x86 {
         time(_mm256_setzero_si256(), 64, |sum| *sum = _mm256_dpbusd_avx_epi32(*sum, a, a))
     }
 
+    /// Counts what the matrix unit does: four sums of 16 by 16, each of as many products as a row of 64 bytes has.
+    macro_rules! tiles {
+        ($name:ident, $dot:literal, $products:literal) => {
+            pub(super) fn $name() -> f64 {
+                // Palette 1, and eight tiles of 16 rows of 64 bytes.
+                let mut configuration = [0u8; 64];
+                configuration[0] = 1;
+                for tile in 0..8 {
+                    configuration[16 + 2 * tile] = 64;
+                    configuration[48 + tile] = 16;
+                }
+                let started = std::time::Instant::now();
+                #[expect(unsafe_code, reason = "instructions that only assembly names")]
+                // SAFETY: called only where the engine has found the unit; reads the 64 bytes, and uses tiles alone.
+                unsafe {
+                    std::arch::asm!(
+                        "ldtilecfg [{configuration}]",
+                        "2:",
+                        concat!($dot, " tmm0, tmm4, tmm6"),
+                        concat!($dot, " tmm1, tmm4, tmm7"),
+                        concat!($dot, " tmm2, tmm5, tmm6"),
+                        concat!($dot, " tmm3, tmm5, tmm7"),
+                        "dec {rounds}",
+                        "jnz 2b",
+                        "tilerelease",
+                        configuration = in(reg) configuration.as_ptr(),
+                        rounds = inout(reg) super::ROUNDS => _,
+                        options(nostack),
+                    );
+                }
+                (4 * super::ROUNDS * 2 * 16 * 16 * $products) as f64 / started.elapsed().as_secs_f64()
+            }
+        };
+    }
+    tiles!(bf16_tiles, "tdpbf16ps", 32);
+    tiles!(int8_tiles, "tdpbusd", 64);
+
     #[target_feature(enable = "avx2")]
     pub(super) fn int16_256() -> f64 {
         let a = _mm256_set1_epi16(black_box(1));
@@ -110,6 +147,12 @@ mod x86 {
             *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(*sum, a));
         })
     }
+}
+
+/// Says whether the instruction set that is measured has a matrix unit.
+#[cfg(target_arch = "x86_64")]
+fn has_tiles() -> bool {
+    super::isa().name() == "amx"
 }
 
 /// Calls an instance whose features were found.
@@ -134,6 +177,10 @@ fn f32() -> Option<f64> {
 
 fn bf16() -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
+    if has_tiles() {
+        return Some(x86::bf16_tiles());
+    }
+    #[cfg(target_arch = "x86_64")]
     detected!(x86::bf16_512, "avx512f", "avx512bf16");
     None
 }
@@ -141,6 +188,9 @@ fn bf16() -> Option<f64> {
 fn int8() -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
     {
+        if has_tiles() {
+            return Some(x86::int8_tiles());
+        }
         detected!(x86::int8_512, "avx512f", "avx512vnni");
         detected!(x86::int8_256, "avxvnni");
         detected!(x86::int16_256, "avx2");

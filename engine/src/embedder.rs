@@ -109,7 +109,7 @@ fn description(
         pooling: repository.pooling.modes.clone(),
         normalizes: repository.steps.last() == Some(&Step::Normalize),
         precision,
-        memory_bytes: plan.weight_bytes(processor.weight_bytes(precision))
+        memory_bytes: processor.weight_bytes(&plan, precision)
             + 4 * dense_weights
             + plan.arena_bytes(at_once, context, processor.threads.count()),
         plan,
@@ -183,8 +183,8 @@ impl Embedder {
         }
         let packs = self.packs(texts, rest, turn.threads());
         if let [pack] = &packs[..] {
-            let team =
-                if self.is_worth_sharing(texts) { Team::Together(&turn) } else { Team::Alone };
+            let worth = self.is_worth_sharing(texts, pack);
+            let team = if worth { Team::Together(&turn) } else { Team::Alone };
             for (place, vector) in pack.iter().zip(self.embed_pack(texts, pack, team)?) {
                 vectors[*place] = vector;
             }
@@ -233,8 +233,8 @@ impl Embedder {
         (0..texts.len()).partition(is_long)
     }
 
-    fn is_worth_sharing(&self, texts: &[(&Tokens, Output)]) -> bool {
-        let work: u64 = texts.iter().map(|(tokens, _)| self.work(tokens.ids.len())).sum();
+    fn is_worth_sharing(&self, texts: &[(&Tokens, Output)], pack: &[usize]) -> bool {
+        let work: u64 = pack.iter().map(|i| self.work(texts[*i].0.ids.len())).sum();
         work >= LEAST_SHARED_WORK && self.processor.arithmetic != Arithmetic::Stock
     }
 

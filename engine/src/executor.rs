@@ -42,7 +42,6 @@ impl Encoder {
                     weights,
                     isa,
                     precision,
-                    format: isa.format(precision),
                     threads: processor.threads.count(),
                 };
                 Self::Packed(loader.encoder()?)
@@ -70,4 +69,9 @@ impl Encoder {
             }
         }
     }
+}
+
+/// Reads what the plan has.
+fn optional<T>(there: bool, read: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, Error> {
+    there.then(read).transpose()
 }

@@ -9,7 +9,10 @@
     reason = "as iterators the compiler builds vectors across the rows, 4 times slower"
 )]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
+mod buffer;
 mod functions;
 mod gemm;
 mod inputs;
@@ -24,14 +27,20 @@ mod x86;
 use modelfiles::recipe::Precision;
 
 pub(crate) use attention::{HeadNorms, Projections, Rotation, Shape};
+pub(crate) use buffer::Buffer;
 pub(crate) use gemm::{Epilogue, Product};
-pub(crate) use inputs::{Inputs, Rows, grow, stride, trim};
+pub(crate) use inputs::{Inputs, Rows, stride};
 pub(crate) use packed::{Format, Packed, Source};
 pub(crate) use rows::Norm;
 
 use crate::threads::Team;
 use attention::{Heads, Space};
 use gemm::{Gemm, Sheet};
+
+/// Numbers handled side by side: as many as the widest registers hold.
+const LANES: usize = 16;
+/// 1.5·2²³: adding it leaves the nearest integer in the low bits of the sum.
+const ROUND: f32 = 12_582_912.0;
 
 /// An instruction set that this processor has; only [`Isa::all`] makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,10 +110,17 @@ macro_rules! instance {
         mod $set {
             use super::*;
 
+            pub(super) const TILE: (usize, usize) = ($m, $n);
+
             $($(#[$more])*
             pub(super) fn $format(gemm: &Gemm<'_>) {
-                gemm::run::<$tile, $fused, $m, $n>(gemm);
+                gemm::run::<$tile, $m, $n>(gemm, |panel, row, sums| finish(gemm, panel, row, sums));
             })*
+
+            $(#[$features])*
+            pub(super) fn finish(gemm: &Gemm<'_>, panel: usize, row: usize, sums: &[[f32; $n]]) {
+                gemm::finish::<$fused, $n>(gemm, panel, row, sums);
+            }
 
             $(#[$features])*
             pub(super) fn fill(format: Format, rows: &Rows<'_>, count: usize, inputs: &mut Inputs) {
@@ -177,6 +193,10 @@ impl Isa {
             let vnni = wide && is_x86_feature_detected!("avx512vnni");
             let bf16 = vnni && is_x86_feature_detected!("avx512bf16");
             let narrow_vnni = narrow && is_x86_feature_detected!("avxvnni");
+            let tiles = bf16 && amx::is_there();
+            sets.extend(
+                tiles.then(|| isa("amx", Set::Avx512, Format::PairTiles, Format::ByteTiles)),
+            );
             sets.extend(bf16.then(|| isa("avx512bf16", Set::Avx512, Format::Pairs, Format::Bytes)));
             sets.extend(vnni.then(|| isa("avx512vnni", Set::Avx512, Format::Wide, Format::Bytes)));
             sets.extend(wide.then(|| isa("avx512", Set::Avx512, Format::Wide, Format::Words)));
@@ -212,7 +232,7 @@ impl Isa {
     pub(crate) fn precision(self, wanted: Option<Precision>) -> Precision {
         match wanted {
             Some(Precision::Auto) | None
-                if self.set != Set::Portable && self.bf16 == Format::Pairs =>
+                if self.set != Set::Portable && self.bf16 != Format::Wide =>
             {
                 Precision::Bf16
             }
@@ -230,16 +250,21 @@ impl Isa {
         }
     }
 
+    /// Says whether a matrix unit computes products of bf16 and of integers.
+    pub(crate) fn is_tiled(self) -> bool {
+        self.bf16.is_tiled()
+    }
+
     /// Returns how many rows and columns a tile has.
     pub(crate) fn tile(self) -> (usize, usize) {
         match self.set {
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => (12, 32),
+            Set::Avx512 => avx512::TILE,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => (6, 16),
+            Set::Avx2 => avx2::TILE,
             #[cfg(target_arch = "aarch64")]
-            Set::Neon => (8, 12),
-            Set::Portable => (4, 8),
+            Set::Neon => neon::TILE,
+            Set::Portable => portable::TILE,
         }
     }
 
@@ -269,6 +294,17 @@ impl Isa {
             Format::Pairs => self.pairs(gemm),
             Format::Words => dispatch!(self, words(gemm)),
             Format::Bytes => self.bytes(gemm),
+            Format::PairTiles | Format::ByteTiles => self.tiles(gemm),
+        }
+    }
+
+    fn tiles(self, gemm: &Gemm<'_>) {
+        match self.set {
+            #[cfg(target_arch = "x86_64")]
+            #[expect(unsafe_code, reason = "runs code compiled for a detected instruction set")]
+            // SAFETY: an `Isa` of this kind exists only where the processor has the features.
+            Set::Avx512 => unsafe { amx::run(gemm) },
+            _ => unreachable!("no other set has a matrix unit"),
         }
     }
 

@@ -203,6 +203,17 @@ impl Plan {
         self.layers as u64 * (attention + feed_forward + 2 * self.norm.weights(h))
     }
 
+    /// Says whether a layer is in the last third, where integers cost most of what a text means.
+    pub(crate) fn is_late(&self, layer: usize) -> bool {
+        layer >= self.layers - self.layers.div_ceil(3)
+    }
+
+    /// Returns how many weights the queries, keys and values of late layers have.
+    pub(crate) fn late_projection_weights(&self) -> u64 {
+        let late = (0..self.layers).filter(|layer| self.is_late(*layer)).count();
+        (late * self.hidden * (self.query_width() + 2 * self.key_width())) as u64
+    }
+
     /// Returns the bytes of the weights in memory, those of layers at so many bytes each, and the tables at four.
     pub fn weight_bytes(&self, bytes: usize) -> u64 {
         4 * self.table_weights() + bytes as u64 * self.layer_weights()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use modelfiles::recipe::Precision;
 
-use crate::{kernels::Isa, threads::Threads};
+use crate::{Plan, kernels::Isa, threads::Threads};
 
 /// Which arithmetic a model computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +48,17 @@ impl Processor {
         }
     }
 
-    /// Returns the bytes that a weight of a layer takes at a precision.
-    pub(crate) fn weight_bytes(&self, precision: Precision) -> usize {
-        match self.arithmetic {
-            Arithmetic::Stock => 4,
-            Arithmetic::Kernels(isa) => isa.format(precision).weight_bytes(),
+    /// Returns the bytes that the weights of a plan take at a precision.
+    pub(crate) fn weight_bytes(&self, plan: &Plan, precision: Precision) -> u64 {
+        let Arithmetic::Kernels(isa) = self.arithmetic else { return plan.weight_bytes(4) };
+        let bytes = |precision| isa.format(precision).weight_bytes();
+        let all = plan.weight_bytes(bytes(precision));
+        match precision {
+            Precision::Int8 => {
+                let wider = bytes(Precision::Bf16) - bytes(Precision::Int8);
+                all + wider as u64 * plan.late_projection_weights()
+            }
+            _ => all,
         }
     }
 }

@@ -13,8 +13,8 @@ pub(crate) use load::Loader;
 use crate::{
     Error, Plan,
     kernels::{
-        Epilogue, HeadNorms, Inputs, Isa, Norm, Packed, Product, Projections, Rotation, Rows,
-        Shape, grow, stride, trim,
+        Buffer, Epilogue, HeadNorms, Inputs, Isa, Norm, Packed, Product, Projections, Rotation,
+        Rows, Shape, stride,
     },
     plan::{Activation, Placement, Positions, frequencies},
     threads::Team,
@@ -24,6 +24,9 @@ use crate::{
 
 /// Bytes of inner values of a block of rows: with the inputs of the next product they stay in the second-level cache.
 const BLOCK_BYTES: usize = 640 << 10;
+/// The same for a matrix unit, which waits for weights more than for anything else: the more rows read them at
+/// once, the better, and processors that have one have 2 MiB of this cache.
+const TILED_BLOCK_BYTES: usize = 1600 << 10;
 /// A block has a multiple of so many rows: of the height of every tile.
 const BLOCK_ROWS: usize = 24;
 /// Fewer rows than this per thread, and products are shared out by their columns instead.
@@ -57,17 +60,17 @@ struct Block {
 /// What one pass works on: rows of hidden states, of projections, and of what attention makes of them.
 #[derive(Default)]
 struct Pack {
-    hidden: Vec<f32>,
-    projected: Vec<f32>,
-    context: Vec<f32>,
+    hidden: Buffer,
+    projected: Buffer,
+    context: Buffer,
 }
 
 /// What one thread works on inside an operation.
 #[derive(Default)]
 struct Scratch {
     inputs: Inputs,
-    normal: Vec<f32>,
-    inner: Vec<f32>,
+    normal: Buffer,
+    inner: Buffer,
 }
 
 thread_local! {
@@ -96,10 +99,10 @@ impl Encoder {
         let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
         let pass = Pass { encoder: self, team, starts, rotation: self.rotation(longest) };
         PACK.with_borrow_mut(|pack| {
-            grow(&mut pack.hidden, rows * self.plan.hidden);
+            pack.hidden.grow(rows * self.plan.hidden);
             // A tile of values reads beyond the last.
-            grow(&mut pack.projected, rows * self.shape.width() + self.isa.tile().1);
-            grow(&mut pack.context, rows * self.plan.query_width());
+            pack.projected.grow(rows * self.shape.width() + self.isa.tile().1);
+            pack.context.grow(rows * self.plan.query_width());
             let hidden = &mut pack.hidden[..rows * self.plan.hidden];
             self.embed(texts, hidden);
             for block in &self.blocks {
@@ -112,7 +115,9 @@ impl Encoder {
                 self.isa.norm(norm, hidden, self.plan.hidden);
             }
             let found = heads(hidden);
-            [&mut pack.hidden, &mut pack.projected, &mut pack.context].into_iter().for_each(trim);
+            [&mut pack.hidden, &mut pack.projected, &mut pack.context]
+                .into_iter()
+                .for_each(Buffer::trim);
             found
         })
     }
@@ -201,7 +206,7 @@ impl Pass<'_> {
             let rows = y.len() / plan.hidden;
             self.fill(y, &block.output_norm, &block.up, scratch);
             let Scratch { inputs, inner, .. } = scratch;
-            grow(inner, rows * stride);
+            inner.grow(rows * stride);
             let mut inwards = |weights, epilogue| {
                 isa.product(
                     team,
@@ -230,7 +235,7 @@ impl Pass<'_> {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
         let mut values = hidden;
         if plan.placement == Placement::Before {
-            grow(&mut scratch.normal, hidden.len());
+            scratch.normal.grow(hidden.len());
             let normal = &mut scratch.normal[..hidden.len()];
             normal.copy_from_slice(hidden);
             isa.norm(norm, normal, plan.hidden);
@@ -282,6 +287,7 @@ impl Pass<'_> {
 impl Encoder {
     /// Returns how many rows pass through a layer at a time.
     fn block_rows(&self) -> usize {
-        (BLOCK_BYTES / (4 * self.plan.inner) / BLOCK_ROWS).max(1) * BLOCK_ROWS
+        let bytes = if self.isa.is_tiled() { TILED_BLOCK_BYTES } else { BLOCK_BYTES };
+        (bytes / (4 * self.plan.inner) / BLOCK_ROWS).max(1) * BLOCK_ROWS
     }
 }

@@ -8,6 +8,7 @@ use candle_nn::ops;
 use crate::{
     Error, Plan,
     architectures::{Architecture, Slot},
+    executor::optional,
     plan::{Activation, NormKind, Placement, Positions, frequencies},
     tokens::Tokens,
     weights::Weights,
@@ -242,11 +243,6 @@ impl Norm {
             Self::Rms { weight, epsilon } => ops::rms_norm(x, weight, *epsilon),
         }
     }
-}
-
-/// Reads what the plan has.
-fn optional<T>(there: bool, read: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, Error> {
-    there.then(read).transpose()
 }
 
 /// Fills slots from weight files.

@@ -3,18 +3,18 @@
 use std::cell::RefCell;
 
 use super::{
-    Isa, by_rows,
+    Isa, LANES,
+    buffer::Buffer,
+    by_rows,
     functions::exp,
     gemm::{Sheet, tile_rows},
-    inputs::{grow, stride, trim},
+    inputs::stride,
     multiply_add,
     rows::{self, Norm},
     tiles::{Block, Floats, Tile},
 };
 use crate::threads::Team;
 
-/// Numbers handled side by side: as many as the widest registers hold.
-const LANES: usize = 16;
 /// Scores that are kept at a time, unless a single tile has more: with keys and values they stay in the second-level
 /// cache.
 const SCORES: usize = 16 << 10;
@@ -66,10 +66,10 @@ pub(crate) struct HeadNorms {
 /// Room for the keys, queries and scores of one head.
 #[derive(Default)]
 pub(super) struct Space {
-    keys: Vec<f32>,
+    keys: Buffer,
     /// Queries or keys, normalised and rotated.
-    turned: Vec<f32>,
-    scores: Vec<f32>,
+    turned: Buffer,
+    scores: Buffer,
 }
 
 impl Shape {
@@ -116,7 +116,9 @@ pub(super) fn attend_all(
         let heads = Heads { projected, length: end - start, shape, rotation, norms };
         SPACE.with_borrow_mut(|space| {
             isa.attend(&heads, group, space, y.from(start, 0));
-            [&mut space.keys, &mut space.turned, &mut space.scores].into_iter().for_each(trim);
+            [&mut space.keys, &mut space.turned, &mut space.scores]
+                .into_iter()
+                .for_each(Buffer::trim);
         });
     });
 }
@@ -169,7 +171,7 @@ fn pack_keys<B: Block, const FUSED: bool, const N: usize>(
 ) {
     let (length, size) = (heads.length, heads.shape.size);
     let Space { keys, turned, .. } = space;
-    grow(keys, length.next_multiple_of(N) * size);
+    keys.grow(length.next_multiple_of(N) * size);
     let mut rows = (heads.head(heads.shape.heads + group), heads.shape.width());
     if heads.are_turned() {
         turn_all::<FUSED>(heads, heads.norms.map(|norms| &norms.key), rows.0, turned);
@@ -197,10 +199,10 @@ fn turn_all<const FUSED: bool>(
     heads: &Heads<'_>,
     norm: Option<&Norm>,
     from: &[f32],
-    to: &mut Vec<f32>,
+    to: &mut Buffer,
 ) {
     let size = heads.shape.size;
-    grow(to, heads.length * size);
+    to.grow(heads.length * size);
     for (token, to) in to.chunks_exact_mut(size).take(heads.length).enumerate() {
         turn::<FUSED>(heads, norm, token, &from[token * heads.shape.width()..][..size], to);
     }
@@ -236,11 +238,11 @@ fn turn<const FUSED: bool>(
 fn attend<const FUSED: bool, const M: usize, const N: usize>(
     heads: &Heads<'_>,
     head: &Head<'_>,
-    scores: &mut Vec<f32>,
+    scores: &mut Buffer,
 ) {
     let width = stride(heads.length.next_multiple_of(N));
     let most = (SCORES / width / M).max(1) * M;
-    grow(scores, most * width);
+    scores.grow(most * width);
     let mut start = 0;
     while start < heads.length {
         let rows = most.min(heads.length - start);

@@ -1,39 +1,46 @@
 //! Exponential, error function and the activations made of them, for arrays that the compiler turns into vectors.
 
-use super::multiply_add;
+use super::{ROUND, multiply_add};
 use crate::plan::Activation;
 
-/// Applies an activation to a row of registers.
+/// Writes the activation of every value, given its place. One loop over a slice for each: of a loop over an array the
+/// compiler makes single numbers before it thinks of registers.
 #[inline(always)]
-pub(super) fn activate<const FUSED: bool, const N: usize>(
+pub(super) fn write<const FUSED: bool>(
     activation: Activation,
-    x: &mut [f32; N],
+    places: &mut [f32],
+    value: impl Fn(usize) -> f32,
 ) {
     match activation {
-        Activation::Identity => {}
+        Activation::Identity => each(places, |_, i| value(i)),
         // Not `max`, which would make a zero of what is no number.
-        Activation::Relu => each(x, |x| if x < 0.0 { 0.0 } else { x }),
-        Activation::Gelu => each(x, |x| {
-            let half = 0.5 * x;
-            let erf = erf::<FUSED>(x * std::f32::consts::FRAC_1_SQRT_2);
-            multiply_add::<FUSED>(half, erf, half)
-        }),
-        Activation::GeluTanh => each(x, |x| {
-            let cube = 0.044_715 * x * x * x;
-            let inner = (2.0 / std::f32::consts::PI).sqrt() * (x + cube);
-            0.5 * x * (1.0 + tanh::<FUSED>(inner))
-        }),
-        Activation::Silu => each(x, |x| x * sigmoid::<FUSED>(x)),
-        Activation::Tanh => each(x, tanh::<FUSED>),
-        Activation::Sigmoid => each(x, sigmoid::<FUSED>),
+        Activation::Relu => each(places, |_, i| if value(i) < 0.0 { 0.0 } else { value(i) }),
+        Activation::Gelu => each(places, |_, i| gelu::<FUSED>(value(i))),
+        Activation::GeluTanh => each(places, |_, i| gelu_tanh::<FUSED>(value(i))),
+        Activation::Silu => each(places, |_, i| value(i) * sigmoid::<FUSED>(value(i))),
+        Activation::Tanh => each(places, |_, i| tanh::<FUSED>(value(i))),
+        Activation::Sigmoid => each(places, |_, i| sigmoid::<FUSED>(value(i))),
+    }
+}
+
+/// Changes what stands at every place.
+#[inline(always)]
+pub(super) fn each(places: &mut [f32], change: impl Fn(f32, usize) -> f32) {
+    for i in 0..places.len() {
+        places[i] = change(places[i], i);
     }
 }
 
 #[inline(always)]
-fn each<const N: usize>(x: &mut [f32; N], f: impl Fn(f32) -> f32) {
-    for i in 0..N {
-        x[i] = f(x[i]);
-    }
+fn gelu<const FUSED: bool>(x: f32) -> f32 {
+    let half = 0.5 * x;
+    multiply_add::<FUSED>(half, erf::<FUSED>(x * std::f32::consts::FRAC_1_SQRT_2), half)
+}
+
+#[inline(always)]
+fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
+    let cube = 0.044_715 * x * x * x;
+    0.5 * x * (1.0 + tanh::<FUSED>((2.0 / std::f32::consts::PI).sqrt() * (x + cube)))
 }
 
 #[inline(always)]
@@ -49,8 +56,6 @@ fn tanh<const FUSED: bool>(x: f32) -> f32 {
 /// eˣ within 2 units in the last place; saturates below −87 and above 88, and leaves NaN as it is.
 #[inline(always)]
 pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
-    /// 1.5·2²³: adding it leaves the nearest integer in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, so that n·ln 2 is exact in the first (Cody and Waite).
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     let x = x.clamp(-87.0, 88.0);
@@ -105,10 +110,9 @@ mod tests {
             let got = f64::from(exp::<true>((x * 8.0) as f32));
             let want = f64::from((x * 8.0) as f32).exp();
             assert!((got / want - 1.0).abs() < 2.5e-7, "exp {x}: {got} {want}");
-            let mut gelu = [x as f32];
-            activate::<true, 1>(Activation::Gelu, &mut gelu);
+            let got = f64::from(gelu::<true>(x as f32));
             let want = 0.5 * x * (1.0 + reference_erf(x / 2f64.sqrt()));
-            assert!((f64::from(gelu[0]) - want).abs() < 1.5e-6, "gelu {x}: {} {want}", gelu[0]);
+            assert!((got - want).abs() < 1.5e-6, "gelu {x}: {got} {want}");
             let got = f64::from(tanh::<true>(x as f32));
             assert!((got - x.tanh()).abs() < 3e-7, "tanh {x}: {got}");
         }
@@ -131,8 +135,8 @@ mod tests {
     #[test]
     fn infinities_and_nan_stay_visible() {
         assert_eq!(exp::<true>(f32::NEG_INFINITY), exp::<true>(-87.0));
-        let mut row = [f32::NAN];
-        activate::<true, 1>(Activation::Gelu, &mut row);
-        assert!(row[0].is_nan());
+        let mut row = [0.0];
+        write::<true>(Activation::Relu, &mut row, |_| f32::NAN);
+        assert!(row[0].is_nan() && gelu::<true>(f32::NAN).is_nan());
     }
 }

@@ -2,14 +2,7 @@
 
 use std::{marker::PhantomData, ops::Range};
 
-use super::{
-    Isa, by_rows,
-    functions::activate,
-    inputs::Inputs,
-    multiply_add,
-    packed::Packed,
-    tiles::{Sums, Tile},
-};
+use super::{Isa, by_rows, functions, inputs::Inputs, multiply_add, packed::Packed, tiles::Tile};
 use crate::{plan::Activation, threads::Team};
 
 /// What is done with a result.
@@ -106,14 +99,24 @@ pub(super) fn product(
     });
 }
 
-/// Computes a product with tiles of up to `M` rows by `N` columns.
+/// Computes a product with tiles of up to `M` rows by `N` columns, each of which is given to `finish` with its panel
+/// and its first row.
 #[inline(always)]
-pub(super) fn run<T: Tile, const FUSED: bool, const M: usize, const N: usize>(gemm: &Gemm<'_>) {
+pub(super) fn run<T: Tile, const M: usize, const N: usize>(
+    gemm: &Gemm<'_>,
+    finish: impl Fn(usize, usize, &[[f32; N]]),
+) {
+    let Product { weights, inputs, .. } = gemm.product;
     for panel in gemm.panels.clone() {
+        let lines = weights.panel::<T::Element>(panel);
         let mut row = 0;
         while row < gemm.product.rows {
             let rows = tile_rows(gemm.product.rows - row, M);
-            tile::<T, FUSED, N>(gemm, panel, row, rows);
+            let x = &inputs.lanes[row * inputs.stride..];
+            by_rows!(rows, ROWS => {
+                let sums = T::sums::<ROWS, N>(x, inputs.stride, lines, N, weights.steps());
+                finish(panel, row, &sums.0);
+            });
             row += rows;
         }
     }
@@ -125,78 +128,43 @@ pub(super) fn tile_rows(left: usize, most: usize) -> usize {
     if left > most && left < 2 * most { left.div_ceil(2) } else { left.min(most) }
 }
 
-#[inline(always)]
-fn tile<T: Tile, const FUSED: bool, const N: usize>(
-    gemm: &Gemm<'_>,
-    panel: usize,
-    row: usize,
-    rows: usize,
-) {
-    let Product { weights, inputs, .. } = gemm.product;
-    let x = &inputs.lanes[row * inputs.stride..];
-    let panels = weights.panel::<T::Element>(panel);
-    by_rows!(rows, ROWS => {
-        let sums = T::sums::<ROWS, N>(x, inputs.stride, panels, N, weights.steps());
-        finish::<FUSED, ROWS, N>(gemm, panel, row, sums);
-    });
-}
-
 /// Takes integers back to numbers, adds the bias, applies the epilogue and writes a tile.
 #[inline(always)]
-fn finish<const FUSED: bool, const M: usize, const N: usize>(
+pub(super) fn finish<const FUSED: bool, const N: usize>(
     gemm: &Gemm<'_>,
     panel: usize,
     row: usize,
-    mut sums: Sums<M, N>,
+    sums: &[[f32; N]],
 ) {
     let Product { weights, inputs, epilogue, .. } = gemm.product;
     let column = panel * N;
     let count = N.min(weights.outputs() - column);
-    let bias: &[f32; N] = weights.bias[column..].first_chunk().expect("padded to whole panels");
+    let bias = &weights.bias[column..][..count];
     let mut y = gemm.y;
-    for (i, sums) in sums.0.iter_mut().enumerate() {
-        if weights.format().is_quantised() {
-            dequantise::<FUSED, N>(weights, column, inputs.scales[row + i], sums);
-        }
-        for column in 0..N {
-            sums[column] += bias[column];
-        }
+    for (i, sums) in sums.iter().enumerate() {
+        let sums = &sums[..count];
         #[expect(unsafe_code, reason = "threads share out the columns of a product")]
         // SAFETY: `product` gives each thread its own panels, and a tile belongs to one of them.
-        let place = unsafe { y.part(row + i, column..column + count) };
-        match epilogue {
-            Epilogue::Write(activation) => {
-                activate::<FUSED, N>(activation, sums);
-                put::<N>(place, sums, |_, x| x);
-            }
-            Epilogue::Add => put::<N>(place, sums, |y, x| y + x),
-            Epilogue::Multiply => put::<N>(place, sums, |y, x| y * x),
+        let places = unsafe { &mut y.part(row + i, column..column + count)[..count] };
+        if weights.format().is_quantised() {
+            let [scale, zero] = inputs.scales[row + i];
+            let scales = &weights.scales[column..][..count];
+            let offsets = &weights.sums[column..][..count];
+            put::<FUSED>(epilogue, places, |i| {
+                multiply_add::<FUSED>(zero, offsets[i], sums[i]) * scales[i] * scale + bias[i]
+            });
+        } else {
+            put::<FUSED>(epilogue, places, |i| sums[i] + bias[i]);
         }
     }
 }
 
-/// Changes a row of a tile, or the part of it that lies inside the product.
+/// Puts values to their places.
 #[inline(always)]
-fn put<const N: usize>(place: &mut [f32], row: &[f32; N], change: impl Fn(f32, f32) -> f32) {
-    if let Some(whole) = place.first_chunk_mut::<N>() {
-        for column in 0..N {
-            whole[column] = change(whole[column], row[column]);
-        }
-    } else {
-        place.iter_mut().zip(row).for_each(|(y, x)| *y = change(*y, *x));
-    }
-}
-
-#[inline(always)]
-fn dequantise<const FUSED: bool, const N: usize>(
-    weights: &Packed,
-    column: usize,
-    [scale, zero]: [f32; 2],
-    sums: &mut [f32; N],
-) {
-    let scales: &[f32; N] = weights.scales[column..].first_chunk().expect("padded to whole panels");
-    let offsets: &[f32; N] = weights.sums[column..].first_chunk().expect("padded to whole panels");
-    for i in 0..N {
-        sums[i] = multiply_add::<FUSED>(zero, offsets[i], sums[i]) * scales[i] * scale;
+fn put<const FUSED: bool>(epilogue: Epilogue, places: &mut [f32], value: impl Fn(usize) -> f32) {
+    match epilogue {
+        Epilogue::Write(activation) => functions::write::<FUSED>(activation, places, value),
+        Epilogue::Add => functions::each(places, |y, i| y + value(i)),
+        Epilogue::Multiply => functions::each(places, |y, i| y * value(i)),
     }
 }

@@ -1,17 +1,17 @@
 //! How rows of f32 become the inputs of a product: copied, rounded to bf16, or quantised row by row.
 
-use super::{multiply_add, packed::Format};
-
-/// Numbers handled side by side: as many as the widest registers hold.
-const LANES: usize = 16;
-/// 1.5·2²³: adding it leaves the nearest integer in the low bits of the sum.
-pub(super) const ROUND: f32 = 12_582_912.0;
+use super::{
+    LANES, ROUND,
+    buffer::{Buffer, elements},
+    multiply_add,
+    packed::Format,
+};
 
 /// Rows of inputs: 32 bits for each group.
 #[derive(Default)]
 pub(crate) struct Inputs {
     /// Rows, a stride apart. The bits of an f32, of two or of four narrower numbers.
-    pub(super) lanes: Vec<f32>,
+    pub(super) lanes: Buffer,
     pub(super) stride: usize,
     /// What each row is to be multiplied with, and its zero point; of quantised formats only.
     pub(super) scales: Vec<[f32; 2]>,
@@ -44,29 +44,11 @@ impl Inputs {
     /// Makes room for rows of so many numbers.
     pub(crate) fn reserve(&mut self, format: Format, rows: usize, width: usize) {
         self.stride = stride(width.div_ceil(format.group()));
-        grow(&mut self.lanes, rows * self.stride);
+        let padded = if format.is_tiled() { rows.next_multiple_of(LANES) } else { rows };
+        self.lanes.grow(padded * self.stride);
         if format.is_quantised() && self.scales.len() < rows {
             self.scales.resize(rows, [0.0; 2]);
         }
-    }
-}
-
-/// Makes a buffer at least so long; what it holds is of no importance.
-pub(crate) fn grow(buffer: &mut Vec<f32>, length: usize) {
-    if buffer.len() < length {
-        // Neither copied nor larger than asked for.
-        *buffer = Vec::new();
-        *buffer = vec![0.0; length];
-    }
-}
-
-/// Numbers of a buffer that a thread keeps for the next text; a longer one goes with the text that needed it.
-const MOST_KEPT: usize = 4 << 20;
-
-/// Frees a buffer that a long text has made larger than others need it.
-pub(crate) fn trim(buffer: &mut Vec<f32>) {
-    if buffer.capacity() >= MOST_KEPT {
-        *buffer = Vec::new();
     }
 }
 
@@ -84,25 +66,29 @@ pub(super) fn fill<const FUSED: bool>(
         let lanes = &mut inputs.lanes[row * inputs.stride..][..inputs.stride];
         match format {
             Format::F32 | Format::Wide => lanes[..from.len()].copy_from_slice(from),
-            Format::Pairs => narrow::<u16, 2>(from, lanes, bf16, two),
-            Format::Words | Format::Bytes => {
+            Format::Pairs | Format::PairTiles => narrow(from, elements::<u16>(lanes), bf16),
+            Format::Words | Format::Bytes | Format::ByteTiles => {
                 let (scale, zero) = range(from);
                 inputs.scales[row] = [scale, zero];
                 let quantise = Quantise { factor: 1.0 / scale, zero };
+                let quantise = |x| quantise.apply::<FUSED>(x);
                 if format == Format::Words {
-                    narrow::<u16, 2>(from, lanes, |x| quantise.apply::<FUSED>(x) as u16, two);
+                    narrow(from, elements::<u16>(lanes), |x| quantise(x) as u16);
                 } else {
-                    let byte = |x| quantise.apply::<FUSED>(x) as u8;
-                    narrow::<u8, 4>(from, lanes, byte, u32::from_le_bytes);
+                    narrow(from, elements::<u8>(lanes), |x| quantise(x) as u8);
                 }
             }
         }
     }
 }
 
+/// Writes numbers, narrowed, and zeros behind the last: what fills a tile up meets weights of zero, and must be a
+/// number.
 #[inline(always)]
-fn two([a, b]: [u16; 2]) -> u32 {
-    u32::from(a) | u32::from(b) << 16
+fn narrow<T: Default + Copy>(from: &[f32], to: &mut [T], narrow: impl Fn(f32) -> T) {
+    let (whole, rest) = to.split_at_mut(from.len());
+    whole.iter_mut().zip(from).for_each(|(to, x)| *to = narrow(*x));
+    rest.fill(T::default());
 }
 
 /// Rounds to bf16, ties to even; a NaN stays one.
@@ -111,34 +97,6 @@ pub(super) fn bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
     if x.is_nan() { 0x7fc0 } else { rounded as u16 }
-}
-
-/// Writes numbers, narrowed, so many to a lane.
-#[inline(always)]
-fn narrow<T: Copy + Default, const GROUP: usize>(
-    from: &[f32],
-    lanes: &mut [f32],
-    narrow: impl Fn(f32) -> T,
-    join: impl Fn([T; GROUP]) -> u32,
-) {
-    let (chunks, rest) = from.as_chunks::<LANES>();
-    let mut place = 0;
-    let mut write = |narrowed: &[T]| {
-        for group in narrowed.as_chunks::<GROUP>().0 {
-            lanes[place] = f32::from_bits(join(*group));
-            place += 1;
-        }
-    };
-    for chunk in chunks {
-        let mut narrowed = [T::default(); LANES];
-        for i in 0..LANES {
-            narrowed[i] = narrow(chunk[i]);
-        }
-        write(&narrowed);
-    }
-    let mut narrowed = [T::default(); LANES];
-    narrowed.iter_mut().zip(rest).for_each(|(to, x)| *to = narrow(*x));
-    write(&narrowed[..rest.len().next_multiple_of(GROUP)]);
 }
 
 /// How a number becomes one of 0 to 255.

@@ -5,9 +5,14 @@
 
 use std::{ops::Range, sync::Mutex};
 
-use super::inputs::{ROUND, bf16};
-/// Bytes of a cache line: no vector of weights lies in two.
-const LINE: usize = 64;
+use super::{
+    ROUND,
+    buffer::{Buffer, Plain, elements},
+    inputs::bf16,
+};
+
+/// Steps that a tile of weights has.
+pub(super) const STEPS: usize = 16;
 
 /// What weights and inputs of a product are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +27,10 @@ pub(crate) enum Format {
     Words,
     /// Integers: weights and inputs of 8 bits, in fours.
     Bytes,
+    /// As [`Format::Pairs`], in whole tiles of a matrix unit.
+    PairTiles,
+    /// As [`Format::Bytes`], in whole tiles of a matrix unit.
+    ByteTiles,
 }
 
 /// The weights of a linear layer.
@@ -30,7 +39,7 @@ pub(crate) struct Packed {
     width: usize,
     inputs: usize,
     outputs: usize,
-    panels: Lines,
+    panels: Buffer,
     /// Of each column; padded to whole panels, as all that follows.
     pub(super) bias: Vec<f32>,
     /// What an integer weight is to be multiplied with, and minus the sum of a column's integer weights, for inputs
@@ -47,73 +56,39 @@ pub(crate) struct Source<'a> {
     pub(crate) read: &'a (dyn Fn(usize, &mut [f32]) + Sync),
 }
 
-/// Memory that begins at a cache line.
-struct Lines {
-    words: Vec<u64>,
-    start: usize,
-    bytes: usize,
-}
-
-/// Elements that any bits are a value of.
-///
-/// # Safety
-///
-/// They are no more aligned than a `u64`.
-#[expect(unsafe_code, reason = "weights of several types lie in one kind of memory")]
-// SAFETY: whoever implements it answers for it, as said above.
-pub(super) unsafe trait Plain: Copy {}
-macro_rules! plain {
-    ($($element:ty)*) => {$(
-        #[expect(unsafe_code, reason = "weights of several types lie in one kind of memory")]
-        // SAFETY: a number of at most 4 bytes, and any bits are one.
-        unsafe impl Plain for $element {}
-    )*};
-}
-plain!(u16 u32 f32);
-
 impl Format {
     /// Returns how many inputs one group has.
     pub(super) fn group(self) -> usize {
         match self {
             Self::F32 | Self::Wide => 1,
-            Self::Pairs | Self::Words => 2,
-            Self::Bytes => 4,
+            Self::Pairs | Self::PairTiles | Self::Words => 2,
+            Self::Bytes | Self::ByteTiles => 4,
         }
+    }
+
+    /// Returns the steps of a product over so many inputs.
+    pub(super) fn steps(self, inputs: usize) -> usize {
+        let groups = inputs.div_ceil(self.group());
+        if self.is_tiled() { groups.next_multiple_of(STEPS) } else { groups }
+    }
+
+    /// Says whether a matrix unit multiplies it.
+    pub(super) fn is_tiled(self) -> bool {
+        matches!(self, Self::PairTiles | Self::ByteTiles)
     }
 
     /// Says whether numbers are stored as integers with a scale.
     pub(super) fn is_quantised(self) -> bool {
-        matches!(self, Self::Words | Self::Bytes)
+        matches!(self, Self::Words | Self::Bytes | Self::ByteTiles)
     }
 
     /// Returns the bytes of a weight.
     pub(crate) fn weight_bytes(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::Wide | Self::Pairs => 2,
-            Self::Words | Self::Bytes => 1,
+            Self::Wide | Self::Pairs | Self::PairTiles => 2,
+            Self::Words | Self::Bytes | Self::ByteTiles => 1,
         }
-    }
-}
-
-impl Lines {
-    fn new(bytes: usize) -> Self {
-        let words = vec![0u64; (bytes + LINE).div_ceil(8)];
-        let start = words.as_ptr().align_offset(LINE).min(LINE / 8);
-        Self { words, start, bytes }
-    }
-
-    fn view<T: Plain>(&self) -> &[T] {
-        let words = &self.words[self.start..][..self.bytes / 8];
-        #[expect(unsafe_code, reason = "weights of several types lie in one kind of memory")]
-        // SAFETY: as many bytes as the words have, at least as aligned, and any bits are a `T`.
-        unsafe {
-            std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 8 / size_of::<T>())
-        }
-    }
-
-    fn chunks_mut(&mut self, bytes: usize) -> impl Iterator<Item = &mut [u64]> {
-        self.words[self.start..][..self.bytes / 8].chunks_exact_mut(bytes / 8)
     }
 }
 
@@ -122,10 +97,8 @@ impl Packed {
     pub(crate) fn new(source: &Source<'_>, format: Format, width: usize, threads: usize) -> Self {
         let (inputs, outputs) = (source.inputs, source.bias.len());
         let padded = outputs.next_multiple_of(width);
-        // A multiple of 8 bytes: a group has at least 2, and a panel at least 4 columns, in pairs.
-        let panel_bytes =
-            inputs.div_ceil(format.group()) * format.group() * format.weight_bytes() * width;
-        let mut panels = Lines::new(padded / width * panel_bytes);
+        let panel_bytes = panel_bytes(format, inputs, width);
+        let mut panels = Buffer::new(padded / width * panel_bytes / 4);
         let quantised = if format.is_quantised() { padded } else { 0 };
         let (mut scales, mut sums) = (vec![1.0; quantised], vec![0.0; quantised]);
         let mut bias = source.bias.clone();
@@ -133,7 +106,7 @@ impl Packed {
         let mut columns: Vec<[&mut [f32]; 2]> =
             scales.chunks_mut(width).zip(sums.chunks_mut(width)).map(|(a, b)| [a, b]).collect();
         columns.resize_with(padded / width, || [&mut [], &mut []]);
-        let jobs = panels.chunks_mut(panel_bytes).zip(columns).enumerate();
+        let jobs = panels.chunks_exact_mut(panel_bytes / 4).zip(columns).enumerate();
         each(jobs, threads, |(index, (panel, columns))| {
             pack(
                 source,
@@ -157,9 +130,9 @@ impl Packed {
         self.outputs
     }
 
-    /// Returns the number of groups of inputs.
+    /// Returns the number of groups of inputs, with those that only fill a tile.
     pub(super) fn steps(&self) -> usize {
-        self.inputs.div_ceil(self.format.group())
+        self.format.steps(self.inputs)
     }
 
     /// Returns the number of panels.
@@ -167,7 +140,7 @@ impl Packed {
         self.outputs.div_ceil(self.width)
     }
 
-    /// Returns the columns of a panel.
+    /// Returns how many columns a panel has.
     pub(super) fn width(&self) -> usize {
         self.width
     }
@@ -180,9 +153,16 @@ impl Packed {
     /// Returns the elements of a panel and of those behind it.
     #[inline(always)]
     pub(super) fn panel<T: Plain>(&self, panel: usize) -> &[T] {
-        let bytes = self.steps() * self.format.group() * self.format.weight_bytes() * self.width;
+        let bytes = panel_bytes(self.format, self.inputs, self.width);
         &self.panels.view()[panel * bytes / size_of::<T>()..]
     }
+}
+
+/// Returns the bytes of a panel. They are a multiple of 8: a group has at least 2, and a panel at least 4 columns, in
+/// pairs.
+#[inline(always)]
+fn panel_bytes(format: Format, inputs: usize, width: usize) -> usize {
+    format.steps(inputs) * format.group() * format.weight_bytes() * width
 }
 
 /// Packs the columns of one panel; the rest of it stays zero.
@@ -191,24 +171,22 @@ fn pack(
     format: Format,
     columns: Range<usize>,
     width: usize,
-    panel: &mut [u64],
+    panel: &mut [f32],
     [scales, sums]: [&mut [f32]; 2],
 ) {
-    let mut row = vec![0.0; source.inputs.next_multiple_of(format.group())];
-    let panel = bytes_of(panel);
+    let mut row = vec![0.0; format.steps(source.inputs) * format.group()];
+    let panel = elements::<u8>(panel);
     for (place, column) in columns.enumerate() {
         (source.read)(column, &mut row[..source.inputs]);
         match format {
             Format::F32 => spread(panel, place, width, row.iter().map(|x| x.to_le_bytes())),
             Format::Wide => spread(panel, place, width, row.iter().map(|x| bf16(*x).to_le_bytes())),
-            Format::Pairs => {
+            Format::Pairs | Format::PairTiles => {
                 let (pairs, _) = row.as_chunks::<2>();
-                let pair = |[a, b]: &[f32; 2]| {
-                    (u32::from(bf16(*a)) | u32::from(bf16(*b)) << 16).to_le_bytes()
-                };
-                spread(panel, place, width, pairs.iter().map(pair));
+                let lane = |[a, b]: &[f32; 2]| u32::from(bf16(*a)) | u32::from(bf16(*b)) << 16;
+                spread(panel, place, width, pairs.iter().map(|pair| lane(pair).to_le_bytes()));
             }
-            Format::Words | Format::Bytes => {
+            Format::Words | Format::Bytes | Format::ByteTiles => {
                 scales[place] = weight_scale(&row);
                 let whole = integers(&row, scales[place]);
                 sums[place] = -whole.iter().map(|w| f32::from(*w)).sum::<f32>();
@@ -265,14 +243,6 @@ fn spread<const B: usize>(
         .step_by(width)
         .zip(elements)
         .for_each(|(place, element)| *place = element);
-}
-
-fn bytes_of(words: &mut [u64]) -> &mut [u8] {
-    #[expect(unsafe_code, reason = "weights of several types lie in one kind of memory")]
-    // SAFETY: as many bytes as the words have; any bits are bytes and words.
-    unsafe {
-        std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 8)
-    }
 }
 
 /// Does something with every item, on so many threads.

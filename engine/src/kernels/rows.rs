@@ -1,9 +1,6 @@
 //! What happens to single rows: norms.
 
-use super::multiply_add;
-
-/// Sums kept side by side: as many as the widest registers hold.
-const LANES: usize = 16;
+use super::{LANES, multiply_add};
 
 /// A norm over the width of a row.
 pub(crate) struct Norm {

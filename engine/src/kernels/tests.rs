@@ -78,8 +78,8 @@ fn tolerance(format: Format, inputs: usize) -> f64 {
     match format {
         Format::F32 => 1e-5,
         Format::Wide => root / 256.0,
-        Format::Pairs => root / 128.0,
-        Format::Words | Format::Bytes => root / 80.0 + 0.02,
+        Format::Pairs | Format::PairTiles => root / 128.0,
+        Format::Words | Format::Bytes | Format::ByteTiles => root / 80.0 + 0.02,
     }
 }
 

@@ -3,7 +3,7 @@
 //! In plain Rust the compiler finds the multiply-add instructions of each set by itself; what it cannot find, dot
 //! products of bf16 and of integers, stands in `x86.rs`.
 
-use super::{multiply_add, packed::Plain};
+use super::{buffer::Plain, multiply_add};
 
 /// The sums of a tile, each row in whole cache lines.
 #[repr(align(64))]

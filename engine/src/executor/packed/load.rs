@@ -6,7 +6,8 @@ use super::{Block, Encoder};
 use crate::{
     Error, Plan,
     architectures::Slot,
-    kernels::{Format, HeadNorms, Isa, Norm, Packed, Shape, Source},
+    executor::optional,
+    kernels::{HeadNorms, Isa, Norm, Packed, Shape, Source},
     plan::{NormKind, Placement},
     weights::{Matrix, View, Weights},
 };
@@ -21,7 +22,6 @@ pub(crate) struct Loader<'a> {
     pub(crate) weights: &'a Weights,
     pub(crate) isa: Isa,
     pub(crate) precision: Precision,
-    pub(crate) format: Format,
     pub(crate) threads: usize,
 }
 
@@ -59,31 +59,30 @@ impl Loader<'_> {
             Ok(HeadNorms { query, key: self.rms_norm(Slot::KeyNorm(layer), plan.head_size)? })
         };
         Ok(Block {
-            projection: self.linear(&projections, h, self.projection_format(layer))?,
+            projection: self.linear(&projections, h, self.projection_precision(layer))?,
             head_norms: optional(plan.head_norm, head_norms)?,
             attention_output: self.linear(
                 &[(Slot::AttentionOutput(layer), h)],
                 query,
-                self.format,
+                self.precision,
             )?,
             attention_norm: self.norm(Slot::AttentionNorm(layer))?,
             gate: optional(plan.gated, || {
-                self.linear(&[(Slot::Gate(layer), inner)], h, self.format)
+                self.linear(&[(Slot::Gate(layer), inner)], h, self.precision)
             })?,
-            up: self.linear(&[(Slot::Up(layer), inner)], h, self.format)?,
-            down: self.linear(&[(Slot::Down(layer), h)], inner, self.format)?,
+            up: self.linear(&[(Slot::Up(layer), inner)], h, self.precision)?,
+            down: self.linear(&[(Slot::Down(layer), h)], inner, self.precision)?,
             output_norm: self.norm(Slot::OutputNorm(layer))?,
         })
     }
 
-    /// Returns the format of queries, keys and values. Of all layers, integers hurt most in the last of these: in bf16
-    /// the last third keeps a third of what the neighbours of a text would lose, for an eighth of the time.
-    fn projection_format(&self, layer: usize) -> Format {
-        let last = layer >= self.plan.layers - self.plan.layers.div_ceil(3);
-        if last && self.precision == Precision::Int8 {
-            return self.isa.format(Precision::Bf16);
+    /// Returns the precision of queries, keys and values. Of all layers, integers hurt most in the last of these: in
+    /// bf16 the last third keeps a part of what the neighbours of a text would lose, for an eighth of the time.
+    fn projection_precision(&self, layer: usize) -> Precision {
+        match self.precision {
+            Precision::Int8 if self.plan.is_late(layer) => Precision::Bf16,
+            precision => precision,
         }
-        self.format
     }
 
     /// Packs layers that read the same inputs as one.
@@ -91,7 +90,7 @@ impl Loader<'_> {
         &self,
         parts: &[(Slot, usize)],
         inputs: usize,
-        format: Format,
+        precision: Precision,
     ) -> Result<Packed, Error> {
         let matrix = |(slot, outputs): &(Slot, usize)| self.matrix(*slot, *outputs, inputs);
         let matrices = parts.iter().map(matrix).collect::<Result<Vec<_>, _>>()?;
@@ -103,12 +102,14 @@ impl Loader<'_> {
                 false => vec![0.0; *outputs],
             });
         }
-        // Beyond, sums of integers would not fit into 32 bits.
-        let fits = inputs <= MOST_INTEGER_INPUTS || self.precision != Precision::Int8;
-        let format = if fits { format } else { self.isa.format(Precision::Bf16) };
+        let precision = match precision {
+            // Sums of integers would not fit into 32 bits.
+            Precision::Int8 if inputs > MOST_INTEGER_INPUTS => Precision::Bf16,
+            precision => precision,
+        };
         let read = |output: usize, to: &mut [f32]| read(&views, output, to);
         let source = Source { inputs, bias, read: &read };
-        Ok(Packed::new(&source, format, self.isa.tile().1, self.threads))
+        Ok(Packed::new(&source, self.isa.format(precision), self.isa.tile().1, self.threads))
     }
 
     /// Returns the position rows, each with the row of token type 0 added.
@@ -165,9 +166,4 @@ fn read(views: &[View<'_>], mut output: usize, to: &mut [f32]) {
         }
         output -= view.rows;
     }
-}
-
-/// Reads what the plan has.
-fn optional<T>(there: bool, read: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, Error> {
-    there.then(read).transpose()
 }
