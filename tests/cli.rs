@@ -182,10 +182,10 @@ fn a_host_that_was_named_must_answer() {
 #[test]
 fn a_model_that_cannot_run_yet_is_refused_before_it_is_fetched() {
     let alone = Alone::new();
-    for line in ["run nomic-embed-text hello", "embed nomic-embed-text"] {
+    for line in ["run nomic-embed-text-v2-moe hello", "embed nomic-embed-text-v2-moe"] {
         let text = complaint(&mut alone.vecuna(line));
         assert!(text.starts_with("Error: ") && text.contains("nomic"), "{text}");
-        assert!(text.contains("\nhint: 'vecuna pull nomic-embed-text'"), "{text}");
+        assert!(text.contains("\nhint: 'vecuna pull nomic-embed-text-v2-moe'"), "{text}");
         assert!(!text.contains("pulling"), "{text}");
     }
 }
@@ -198,8 +198,8 @@ fn a_pull_of_what_cannot_run_warns_and_one_that_fails_advises() {
         let mut command = alone.vecuna(&format!("pull {model}"));
         complaint(command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("VECUNA_PIP", "false"))
     };
-    let warned = pull("nomic-embed-text");
-    assert!(warned.starts_with("warning: model 'nomic-embed-text' needs "), "{warned}");
+    let warned = pull("nomic-embed-text-v2-moe");
+    assert!(warned.starts_with("warning: model 'nomic-embed-text-v2-moe' needs "), "{warned}");
     assert!(warned.contains("\npulling manifest\n"), "{warned}");
     assert!(warned.contains("\nhint: HF_ENDPOINT names a mirror, HTTPS_PROXY"), "{warned}");
     let missing = pull("all-minlm");

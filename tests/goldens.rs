@@ -2,12 +2,14 @@
 //! against goldens that `goldens/make.py` made.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+#[path = "goldens/precisions.rs"]
+mod precisions;
+
+use std::{collections::BTreeMap, fs, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::{
-    Arithmetic, Description, Embedder, Error, Files, Isa, Output, Overflow, Processor, Prompt,
-    Threads, Tokens,
+    Arithmetic, Description, Embedder, Error, Files, Output, Overflow, Processor, Prompt, Tokens,
 };
 use modelfiles::recipe::{Pooling, Precision, Recipe, Side};
 use serde::Deserialize;
@@ -143,13 +145,46 @@ macro_rules! models {
             let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
             for path in names.filter(|path| path.is_dir()) {
                 let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-                assert!([$($model),*].contains(&name.as_str()), "{name}");
+                let is_tested = [$($model),*].contains(&name.as_str()) || WAITING.contains(&name.as_str());
+                assert!(is_tested, "{name}");
             }
         }
     };
 }
 
+/// Goldens of what cannot run yet.
+const WAITING: &[&str] = &[
+    "clip",
+    "dpr-context",
+    "dpr-question",
+    "jina2-code",
+    "jina3-hub",
+    "rerank-bert",
+    "rerank-deberta",
+    "rerank-modernbert",
+    "rerank-ms-marco",
+    "rerank-qwen3",
+    "rerank-xlm-roberta",
+    "splade-bert",
+    "splade-distilbert",
+    "splade-sum",
+];
+
+#[test]
+fn what_waits_is_refused_by_name() {
+    // Of a decoder that answers yes or no its files do not tell that it is no embedder.
+    for model in WAITING.iter().filter(|model| **model != "rerank-qwen3") {
+        let error = describe(&files(model)).unwrap_err().to_string();
+        assert!(error.contains("cannot run"), "{model}: {error}");
+    }
+}
+
 models! {
+    bge_m3_dense "bge-m3";
+    model2vec "model2vec";
+    model2vec_with_shared_rows "model2vec-mapped";
+    static_rows "static";
+    static_rows_normalised "static-normalised";
     pytorch_file "bert-bin";
     dense_layers "bert-dense";
     half_precision_file "bert-f16";
@@ -167,6 +202,28 @@ models! {
     qwen3_without_modules "qwen3-plain";
     roberta "roberta";
     xlm_roberta "xlm-roberta";
+    mpnet "mpnet";
+    nomic "nomic";
+    nomic_hub "nomic-hub";
+    gte "gte";
+    gte_hub "gte-hub";
+    gte_ntk "gte-ntk";
+    gte_ntk_hub "gte-ntk-hub";
+    modernbert "modernbert";
+    modernbert_hub "modernbert-hub";
+    t5 "t5";
+    t5_gated "t5-gated";
+    qwen2 "qwen2";
+    qwen2_hub "qwen2-hub";
+    llama "llama";
+    llama_scaled "llama-scaled";
+    mistral "mistral";
+    gemma "gemma";
+    gemma_hub "gemma-hub";
+    eurobert "eurobert";
+    eurobert_hub "eurobert-hub";
+    jina3 "jina3";
+    jina2 "jina2";
 }
 
 #[test]
@@ -215,33 +272,30 @@ fn what_cannot_run_says_so() {
 
 #[test]
 fn a_decoder_that_looks_both_ways() {
-    let cases = &golden("qwen3-plain").attention["both ways"];
-    let (files, _folder) = reconfigured("qwen3-plain", "{\n", "{\n\"is_causal\": false,\n");
-    let recipe = Recipe { pooling: Some(Pooling::Last), ..Recipe::default() };
-    check(&files, &recipe, Prompt::Default, cases);
+    for (model, pooling) in [("qwen3-plain", Pooling::Last), ("llama-scaled", Pooling::Mean)] {
+        let cases = &golden(model).attention["both ways"];
+        let (files, _folder) = reconfigured(model, "{\n", "{\n\"is_causal\": false,\n");
+        let recipe = Recipe { pooling: Some(pooling), ..Recipe::default() };
+        check(&files, &recipe, Prompt::Default, cases);
+    }
 }
 
 #[test]
 fn other_positions_and_attention_are_refused_by_name() {
     let yarn = "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0}";
-    let window = "\"use_sliding_window\": true, \"max_window_layers\": 1, \"sliding_window\": 16";
-    let wide = window.replace("16", "64");
-    let no_window = "\"use_sliding_window\": false";
+    let code = "\"auto_map\": {\"AutoModel\": \"someone/model--code.TheirModel\"}, \"model_type\"";
     for (model, from, to, words) in [
         ("qwen3", "\"rope_scaling\": null", yarn, "rotary positions 'yarn'"),
-        ("qwen3-plain", "\"default\"", "\"llama3\"", "rotary positions 'llama3'"),
-        ("qwen3-plain", "\"full_attention\"", "\"sliding_attention\"", "a sliding window"),
-        ("qwen3", no_window, window, "a sliding window"),
-        ("qwen3", no_window, &wide, ""),
-        ("qwen3", "\"attention_bias\": false", "\"attention_bias\": true", "attention biases"),
+        ("llama", "\"default\"", "\"dynamic\"", "rotary positions 'dynamic'"),
+        ("nomic-hub", "\"prenorm\": false", "\"prenorm\": true", "'prenorm'"),
+        ("nomic-hub", "\"n_layer\"", "\"num_experts\": 8, \"n_layer\"", "a mixture of experts"),
+        ("jina2", "\"geglu\"", "\"original\"", "feed-forward layer 'original'"),
+        ("t5", "\"relu\"", "\"gated-laplace\"", "activation 'gated-laplace'"),
+        ("bert-mean", "\"model_type\"", code, "models that bring their own code"),
     ] {
         let (files, _folder) = reconfigured(model, from, to);
-        match describe(&files) {
-            Ok(_) => assert_eq!(words, "", "{to} is refused"),
-            Err(error) => {
-                assert_eq!(error.to_string(), format!("{words} cannot run in this version"));
-            }
-        }
+        let error = describe(&files).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{words} cannot run")), "{model}: {error}");
     }
 }
 
@@ -283,104 +337,11 @@ fn truncation_on_the_left() {
 
 #[test]
 fn query_and_document_prompts() {
-    for model in ["bert-prompts", "bert-instruct", "qwen3"] {
+    for model in ["bert-prompts", "bert-instruct", "gemma", "qwen3"] {
         let tasks = golden(model).tasks;
         check(&files(model), &Recipe::default(), Prompt::Query, &tasks["query"]);
         check(&files(model), &Recipe::default(), Prompt::Document, &tasks["document"]);
     }
-}
-
-/// A text's vector is its own, bit for bit: alone, in any batch, on any number of threads.
-/// Numbers below a bound, the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % bound
-    }
-}
-
-const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
-
-/// A vector is the same bit for bit alone, in any batch and at any number of threads.
-#[test]
-fn no_vector_depends_on_its_neighbours() {
-    let isas = Isa::all().into_iter().map(Arithmetic::Kernels);
-    let threads = [1, 2, 3].map(|count| Arc::new(Threads::new(count)));
-    for arithmetic in isas {
-        for precision in PRECISIONS {
-            for model in ["bert-mean", "qwen3"] {
-                let recipe = at(&Recipe::default(), precision);
-                let embedders = threads.clone().map(|threads| {
-                    let processor = Processor { arithmetic, threads };
-                    Embedder::load(&files(model), &recipe, &processor).unwrap()
-                });
-                check_neighbours(&embedders, &format!("{arithmetic:?} {precision} {model}"));
-            }
-        }
-    }
-}
-
-fn check_neighbours(embedders: &[Embedder], what: &str) {
-    let mut dice = Dice(7);
-    let words =
-        ["sky", "blue", "why", "is", "the", "embedding", "of", "Straße", "数据库", "a", "?"];
-    let texts = (0..50).map(|_| {
-        let length = [1, 3, 9, 30, 60][dice.below(5)] + dice.below(3);
-        (0..length).map(|_| words[dice.below(words.len())]).collect::<Vec<_>>().join(" ")
-    });
-    let tokens: Vec<Tokens> = texts
-        .map(|text| embedders[0].tokenize(&text, Prompt::Default, 64, Overflow::Truncate).unwrap())
-        .collect();
-    let embed = |embedder: &Embedder, places: &[usize]| {
-        let texts: Vec<_> = places.iter().map(|i| (&tokens[*i], Output::default())).collect();
-        embedder.embed(&texts).unwrap()
-    };
-    let alone: Vec<_> = (0..tokens.len()).flat_map(|i| embed(&embedders[0], &[i])).collect();
-    for round in 0..20 {
-        let count = 1 + dice.below(tokens.len());
-        let places: Vec<usize> = (0..count).map(|_| dice.below(tokens.len())).collect();
-        for embedder in embedders {
-            let got = embed(embedder, &places);
-            for (place, got) in places.iter().zip(got) {
-                assert_eq!(got, alone[*place], "{what}, round {round}, text {place}");
-            }
-        }
-    }
-}
-
-/// How near narrower numbers come to the goldens of tiny random models, whose layers forgive less than trained ones.
-#[test]
-fn narrower_numbers_stay_close() {
-    for isa in Isa::all() {
-        let processor = Processor { arithmetic: Arithmetic::Kernels(isa), ..Processor::default() };
-        for (precision, least) in [(Precision::Bf16, 0.9995), (Precision::Int8, 0.99)] {
-            for model in ["bert-mean", "distilbert", "xlm-roberta", "qwen3"] {
-                let recipe = at(&Recipe::default(), precision);
-                let embedder = Embedder::load(&files(model), &recipe, &processor).unwrap();
-                for case in golden(model).cases {
-                    let limit = embedder.limit(None);
-                    let text = case.text();
-                    let tokens = embedder
-                        .tokenize(&text, Prompt::Default, limit, Overflow::Truncate)
-                        .unwrap();
-                    let vector =
-                        embedder.embed(&[(&tokens, Output::default())]).unwrap().remove(0).unwrap();
-                    let cosine = cosine(&case.vector(), &vector);
-                    assert!(cosine >= least, "{isa:?} {precision} {model} {text:?}: {cosine}");
-                }
-            }
-        }
-    }
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-    };
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 #[test]
@@ -475,7 +436,25 @@ fn a_vocabulary_without_a_tokenizer_file_is_word_piece() {
 
 #[test]
 fn the_plan_counts_every_byte_before_loading() {
-    for model in ["bert-mean", "roberta", "distilbert", "qwen3", "qwen3-plain"] {
+    for model in [
+        "bert-mean",
+        "roberta",
+        "distilbert",
+        "qwen3",
+        "qwen3-plain",
+        "mpnet",
+        "nomic",
+        "gte",
+        "jina2",
+        "jina3",
+        "modernbert",
+        "t5",
+        "qwen2",
+        "llama",
+        "mistral",
+        "gemma",
+        "eurobert",
+    ] {
         let description = describe(&files(model)).unwrap();
         let described = description.plan.weights();
         // A pooler in the file is the only thing that no plan has a slot for.

@@ -2,24 +2,40 @@
 
 mod bert;
 mod distilbert;
+mod eurobert;
+mod gemma3;
+mod gte;
+mod jina2;
+mod jina3;
+mod llama;
+mod mistral;
+mod modernbert;
+mod mpnet;
+mod nomic;
+mod qwen2;
 mod qwen3;
 mod roberta;
+mod t5;
+mod table;
 
 use serde_json::Value;
 
 use crate::{
     Error, Plan,
-    plan::{Activation, Positions, most},
+    plan::{Activation, Biases, NormKind, Placement, Positions, most},
+    positions::{Distances, frequencies},
     settings::Settings,
 };
 
 /// A place in the encoder that weights fill; layers count from 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Slot {
     TokenTable,
     PositionTable,
     TypeTable,
     EmbeddingNorm,
+    /// A row for each bucket of distances, with a number for each head.
+    DistanceTable,
     Query(usize),
     Key(usize),
     Value(usize),
@@ -30,11 +46,15 @@ pub(crate) enum Slot {
     AttentionOutput(usize),
     /// The norm of the attention: behind it or before it, as the plan says.
     AttentionNorm(usize),
+    /// The norm behind the attention, where one stands before it too.
+    AttentionAfterNorm(usize),
     Gate(usize),
     Up(usize),
     Down(usize),
     /// The norm of the feed-forward layer: behind it or before it, as the plan says.
     OutputNorm(usize),
+    /// The norm behind the feed-forward layer, where one stands before it too.
+    OutputAfterNorm(usize),
     /// The norm behind the last block.
     FinalNorm,
 }
@@ -43,32 +63,150 @@ pub(crate) enum Slot {
 pub(crate) struct Architecture {
     /// The `model_type`s that it serves.
     pub(crate) model_types: &'static [&'static str],
+    /// Classes of code in repositories that compute just this; with any other code of their own models are refused.
+    own_code: &'static [&'static str],
+    /// Whether a tensor that holds gate and up layer begins with the gate.
+    gate_first: bool,
     /// Computes the plan from `config.json`.
-    pub(crate) plan: fn(&Settings) -> Result<Plan, Error>,
-    /// Names the tensor of a slot, without prefix and without `.weight` or `.bias`.
-    pub(crate) stem: fn(Slot) -> String,
+    plan: fn(&Settings) -> Result<Plan, Error>,
+    /// Names the tensor of a slot, without prefix and without `.weight` or `.bias`. Layers of the same name lie in
+    /// one tensor, behind one another.
+    stem: fn(Slot, &Plan) -> String,
 }
 
-static ARCHITECTURES: &[Architecture] =
-    &[bert::ARCHITECTURE, distilbert::ARCHITECTURE, qwen3::ARCHITECTURE, roberta::ARCHITECTURE];
+/// The rows of a tensor that belong to a slot.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Part {
+    /// Name of the tensor, as [`Architecture::stem`] gives it.
+    pub(crate) stem: String,
+    /// The first row, and how many there are.
+    pub(crate) first: usize,
+    pub(crate) rows: usize,
+    /// All rows of the tensor.
+    pub(crate) of: usize,
+}
+
+impl Architecture {
+    /// What most architectures leave as it is.
+    const NONE: Self = Self {
+        model_types: &[],
+        own_code: &[],
+        gate_first: false,
+        plan: |config| Err(config.error("no architecture")),
+        stem: |slot, _| absent(slot),
+    };
+
+    /// Names the tensor of a slot that has one of its own.
+    pub(crate) fn stem(&self, slot: Slot, plan: &Plan) -> String {
+        (self.stem)(slot, plan)
+    }
+
+    /// Says where a linear layer lies that may share its tensor with others.
+    pub(crate) fn part(&self, slot: Slot, plan: &Plan) -> Part {
+        let (query, key, inner) = (plan.query_width(), plan.key_width(), plan.inner);
+        let together = match slot {
+            Slot::Query(l) | Slot::Key(l) | Slot::Value(l) => {
+                vec![(Slot::Query(l), query), (Slot::Key(l), key), (Slot::Value(l), key)]
+            }
+            Slot::Gate(l) | Slot::Up(l) if plan.gated && self.gate_first => {
+                vec![(Slot::Gate(l), inner), (Slot::Up(l), inner)]
+            }
+            Slot::Gate(l) | Slot::Up(l) if plan.gated => {
+                vec![(Slot::Up(l), inner), (Slot::Gate(l), inner)]
+            }
+            Slot::Up(_) => vec![(slot, inner)],
+            _ => vec![(slot, plan.hidden)],
+        };
+        let stem = self.stem(slot, plan);
+        let mut part = Part { first: 0, rows: 0, of: 0, stem };
+        for (other, rows) in together {
+            if self.stem(other, plan) == part.stem {
+                if other == slot {
+                    (part.first, part.rows) = (part.of, rows);
+                }
+                part.of += rows;
+            }
+        }
+        part
+    }
+
+    /// Says whether it computes what a configuration describes; `own_code` names code that the repository brings.
+    fn serves(&self, model_type: &str, own_code: Option<&str>) -> bool {
+        self.model_types.contains(&model_type)
+            && own_code.is_none_or(|class| self.own_code.contains(&class))
+    }
+}
+
+impl Plan {
+    /// What most architectures have in common with BERT; the sizes are left to them.
+    fn new(config: &Settings, heads: usize) -> Self {
+        Self {
+            architecture: config.text(&["model_type"]).unwrap_or_default().to_owned(),
+            hidden: 0,
+            layers: 0,
+            heads,
+            kv_heads: heads,
+            head_size: 0,
+            head_norm: false,
+            causal: false,
+            window: None,
+            scale: 1.0,
+            distances: None,
+            inner: 0,
+            activation: Activation::Gelu,
+            gated: false,
+            biases: Biases::ALL,
+            norm: NormKind::Layer,
+            placement: Placement::After,
+            bare_start: false,
+            epsilon: 0.0,
+            vocabulary: 0,
+            embedding_scale: 1.0,
+            positions: Positions::None { context: 0 },
+            token_types: 0,
+            embedding_norm: true,
+        }
+    }
+}
+
+/// Where two serve the same `model_type`, the first does unless the repository brings code.
+static ARCHITECTURES: &[Architecture] = &[
+    bert::ARCHITECTURE,
+    distilbert::ARCHITECTURE,
+    eurobert::ARCHITECTURE,
+    gemma3::ARCHITECTURE,
+    gte::ARCHITECTURE,
+    jina2::ARCHITECTURE,
+    jina3::ARCHITECTURE,
+    llama::ARCHITECTURE,
+    mistral::ARCHITECTURE,
+    modernbert::ARCHITECTURE,
+    mpnet::ARCHITECTURE,
+    nomic::ARCHITECTURE,
+    qwen2::ARCHITECTURE,
+    qwen3::ARCHITECTURE,
+    roberta::ARCHITECTURE,
+    t5::ARCHITECTURE,
+    table::ARCHITECTURE,
+];
 
 /// Says whether models of this `model_type` can run.
 pub fn supports(model_type: &str) -> bool {
-    find(model_type).is_some()
-}
-
-/// Returns the architecture that serves a `model_type`.
-pub(crate) fn find(model_type: &str) -> Option<&'static Architecture> {
-    ARCHITECTURES.iter().find(|architecture| architecture.model_types.contains(&model_type))
+    ARCHITECTURES.iter().any(|architecture| architecture.serves(model_type, None))
 }
 
 /// Returns the architecture and plan that a `config.json` describes.
 pub(crate) fn plan(config: &Settings) -> Result<(&'static Architecture, Plan), Error> {
     let model_type = config.text(&["model_type"]).unwrap_or_default();
-    let architecture = find(model_type).ok_or_else(|| unsupported(model_type))?;
-    if config.get(&["auto_map"]).is_some() {
-        return Err(Error::Unsupported("models that bring their own code cannot run".to_owned()));
+    if !supports(model_type) {
+        return Err(unsupported(model_type));
     }
+    let own_code = own_code(config);
+    let mut all = ARCHITECTURES.iter();
+    let architecture = all.find(|one| one.serves(model_type, own_code)).ok_or_else(|| {
+        let class = own_code.unwrap_or_default();
+        Error::Unsupported(format!("models that bring their own code cannot run: '{class}'"))
+    })?;
     if is_classifier(config) {
         return Err(Error::Unsupported(
             "rerankers and classifiers cannot run in this version".to_owned(),
@@ -77,6 +215,14 @@ pub(crate) fn plan(config: &Settings) -> Result<(&'static Architecture, Plan), E
     let plan = (architecture.plan)(config)?;
     check(config, &plan)?;
     Ok((architecture, plan))
+}
+
+/// Returns the class that transformers would load from the repository itself.
+fn own_code(config: &Settings) -> Option<&str> {
+    let map = config.get(&["auto_map"])?;
+    let class = ["AutoModel", "AutoModelForMaskedLM", "AutoModelForCausalLM"];
+    let class = class.iter().find_map(|key| map.get(*key)).and_then(Value::as_str);
+    Some(class.unwrap_or("unknown").rsplit('.').next().unwrap_or_default())
 }
 
 /// Says whether the model was trained to score its input: its hidden states are no embeddings.
@@ -95,15 +241,17 @@ fn unsupported(model_type: &str) -> Error {
 
 /// Checks what every plan must hold.
 fn check(config: &Settings, plan: &Plan) -> Result<(), Error> {
-    if plan.positions.rows() == 0 && plan.token_types > 0 {
-        return Err(config.error("token types without a position table are not built"));
-    }
     if !plan.heads.is_multiple_of(plan.kv_heads) {
         let (heads, groups) = (plan.heads, plan.kv_heads);
         return Err(config.error(format!("{heads} heads do not split into {groups} groups")));
     }
     if plan.query_width() > most::WIDTH {
         return Err(config.error(format!("all heads are wider than {}", most::WIDTH)));
+    }
+    if matches!(plan.distances, Some(Distances::Buckets { buckets, farthest })
+        if buckets < 4 || farthest <= buckets / 4)
+    {
+        return Err(config.error("there are no buckets for distances"));
     }
     match plan.positions {
         Positions::Learned { rows, first } if first >= rows => {
@@ -130,8 +278,8 @@ fn absent(slot: Slot) -> String {
 }
 
 /// Returns the activation that the configuration names.
-fn activation(config: &Settings, key: &str, default: &str) -> Result<Activation, Error> {
-    let name = config.text(&[key]).unwrap_or(default);
+fn activation(config: &Settings, keys: &[&str], default: &str) -> Result<Activation, Error> {
+    let name = config.text(keys).unwrap_or(default);
     Activation::parse(name).ok_or_else(|| {
         Error::Unsupported(format!("activation '{name}' cannot run in this version"))
     })
@@ -147,19 +295,51 @@ fn learned_positions(config: &Settings) -> Result<(), Error> {
     }
 }
 
-/// Returns the base of rotary positions: `rope_parameters` since transformers 5, before that `rope_theta` with
-/// `rope_scaling` beside it. Scaled forms are refused, because they are other positions.
-fn rotary_base(config: &Settings) -> Result<f64, Error> {
+/// Returns by which angles heads of this size turn. Their settings stand in `rope_parameters` since transformers 5,
+/// for each kind of layer where these differ; before that in `rope_theta`, with `rope_scaling` beside it. Scaled
+/// forms other than these are refused, because they are other positions.
+fn rotary(
+    config: &Settings,
+    size: usize,
+    layers: Option<&str>,
+    default: f64,
+) -> Result<Vec<f32>, Error> {
     let settings = config.get(&["rope_scaling"]).or_else(|| config.get(&["rope_parameters"]));
+    let settings =
+        layers.and_then(|layers| settings.and_then(|settings| settings.get(layers))).or(settings);
     let setting = |key: &str| settings.and_then(|settings| settings.get(key));
+    let number = |key: &str, default: f64| {
+        let value = setting(key).map_or(Some(default), Value::as_f64);
+        let value = value.filter(|value| *value > 0.0 && value.is_finite());
+        value.ok_or_else(|| config.error(format!("'{key}' is no positive number")))
+    };
+    let base = setting("rope_theta").or_else(|| config.get(&["rope_theta"]));
+    let base = base.map_or(Some(default), Value::as_f64).filter(|base| *base >= 1.0);
+    let base = base.ok_or_else(|| config.error("'rope_theta' is no number from 1"))?;
     let kind = setting("rope_type").or_else(|| setting("type"));
     let kind = kind.map_or(Some("default"), Value::as_str).unwrap_or("of no name");
-    if kind != "default" {
-        return Err(Error::Unsupported(format!(
-            "rotary positions '{kind}' cannot run in this version"
-        )));
+    let divided = |base: f64, by: f32| frequencies(base, size).iter().map(|f| f / by).collect();
+    match kind {
+        "default" => Ok(frequencies(base, size)),
+        "linear" => Ok(divided(base, number("factor", 1.0)? as f32)),
+        // As the code beside GTE's first models has it; transformers saves these models as linear.
+        "ntk" => {
+            let factor = number("factor", 1.0)?;
+            Ok(divided(base * factor, factor.powf(2.0 / size as f64) as f32))
+        }
+        "llama3" => {
+            let [low, high] = [number("low_freq_factor", 1.0)?, number("high_freq_factor", 4.0)?];
+            let trained = number("original_max_position_embeddings", 8192.0)? as f32;
+            let [factor, low, high] = [number("factor", 1.0)?, low, high].map(|x| x as f32);
+            let slow = |f: &f32| {
+                let turns = trained / (2.0 * std::f32::consts::PI / f);
+                let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                (1.0 - share) * f / factor + share * f
+            };
+            Ok(frequencies(base, size).iter().map(slow).collect())
+        }
+        other => Err(Error::Unsupported(format!(
+            "rotary positions '{other}' cannot run in this version"
+        ))),
     }
-    let base = setting("rope_theta").or_else(|| config.get(&["rope_theta"]));
-    let base = base.map_or(Some(10_000.0), Value::as_f64).filter(|base| *base >= 1.0);
-    base.ok_or_else(|| config.error("'rope_theta' is no number from 1"))
 }

@@ -125,7 +125,7 @@ impl Embedder {
         let precision = processor.precision(recipe.precision);
         let census = weights.census();
         let (encoder, tokeniser) = std::thread::scope(|scope| {
-            let tokeniser = scope.spawn(|| Tokeniser::open(&repository, plan.vocabulary));
+            let tokeniser = scope.spawn(|| Tokeniser::open(&repository, &plan));
             let encoder = Encoder::load(&plan, architecture, &mut weights, processor, precision);
             (encoder, tokeniser.join())
         });
@@ -176,7 +176,11 @@ impl Embedder {
     pub fn embed(&self, texts: &[(&Tokens, Output)]) -> Result<Vec<Option<Vec<f32>>>, Error> {
         let turn = self.processor.threads.turn();
         let mut vectors = vec![None; texts.len()];
-        let (long, rest) = self.long_and_rest(texts, turn.threads());
+        let (long, mut rest) = self.long_and_rest(texts, turn.threads());
+        // Only static models have texts without a token; the mean of no row is zero.
+        for place in rest.extract_if(.., |i| texts[*i].0.ids.is_empty()) {
+            vectors[place] = Some(vec![0.0; self.dimensions(texts[place].1)]);
+        }
         for place in &long {
             let found = self.embed_pack(texts, &[*place], Team::Together(&turn))?;
             vectors[*place] = found.into_iter().next().flatten();
@@ -266,6 +270,12 @@ impl Embedder {
             least.1.push(i);
         }
         packs.into_iter().map(|(_, pack)| pack).filter(|pack| !pack.is_empty()).collect()
+    }
+
+    /// Returns the length of a vector.
+    fn dimensions(&self, output: Output) -> usize {
+        let all = self.description.dimensions;
+        output.dimensions.filter(|n| (1..all).contains(n)).unwrap_or(all)
     }
 
     fn finish(&self, mut vector: Vec<f32>, output: Output) -> Option<Vec<f32>> {

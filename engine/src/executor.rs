@@ -14,7 +14,7 @@ use crate::{
     processor::{Arithmetic, Processor},
     threads::Team,
     tokens::Tokens,
-    weights::Weights,
+    weights::{Matrix, Weights},
 };
 
 /// An encoder in one of the two arithmetics.
@@ -32,13 +32,15 @@ impl Encoder {
         processor: &Processor,
         precision: Precision,
     ) -> Result<Self, Error> {
-        weights.anchor(&format!("{}.weight", (architecture.stem)(Slot::TokenTable)))?;
+        if !plan.is_static() {
+            weights.anchor(&format!("{}.weight", architecture.stem(Slot::TokenTable, plan)))?;
+        }
         Ok(match processor.arithmetic {
             Arithmetic::Stock => Self::Stock(stock::Encoder::load(plan, architecture, weights)?),
             Arithmetic::Kernels(isa) => {
                 let loader = packed::Loader {
                     plan,
-                    stem: architecture.stem,
+                    architecture,
                     weights,
                     isa,
                     precision,
@@ -69,6 +71,19 @@ impl Encoder {
             }
         }
     }
+}
+
+/// Opens the rows of tokens.
+fn token_table(
+    plan: &Plan,
+    architecture: &Architecture,
+    weights: &Weights,
+) -> Result<Matrix, Error> {
+    let stem = architecture.stem(Slot::TokenTable, plan);
+    if plan.is_static() {
+        return weights.static_table(&stem, plan.vocabulary, plan.hidden);
+    }
+    weights.matrix(&stem, plan.vocabulary, plan.hidden)
 }
 
 /// Reads what the plan has.

@@ -10,6 +10,7 @@ mod executor;
 mod heads;
 mod kernels;
 mod plan;
+mod positions;
 mod processor;
 mod repository;
 mod settings;

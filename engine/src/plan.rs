@@ -1,5 +1,7 @@
 //! What an encoder computes, as data: everything is known before a tensor is read.
 
+use crate::positions::Distances;
+
 /// The largest values that a configuration may name; beyond them it is a mistake or an attack.
 pub(crate) mod most {
     /// Layers.
@@ -47,13 +49,17 @@ impl Activation {
     }
 }
 
-/// Which norm stands in a block.
+/// Which norm every norm is, but for those of heads, which are RMS norms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormKind {
     /// (x − mean) / √(variance + ε) · weight + bias.
     Layer,
+    /// The same without a bias.
+    Unbiased,
     /// x / √(mean of x² + ε) · weight.
     Rms,
+    /// The same with weights that are stored less one.
+    RmsLessOne,
 }
 
 impl NormKind {
@@ -61,7 +67,7 @@ impl NormKind {
     fn weights(self, width: u64) -> u64 {
         match self {
             Self::Layer => 2 * width,
-            Self::Rms => width,
+            Self::Unbiased | Self::Rms | Self::RmsLessOne => width,
         }
     }
 }
@@ -73,10 +79,41 @@ pub enum Placement {
     After,
     /// x + f(norm(x)), and one more norm behind the last block (pre-LN).
     Before,
+    /// x + norm(f(norm(x))), and one more norm behind the last block, as Gemma does.
+    Around,
+}
+
+/// Which linear layers have a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Biases {
+    /// Those of queries, keys and values.
+    pub projection: bool,
+    /// That behind the attention.
+    pub output: bool,
+    /// Those into the feed-forward layer.
+    pub up: bool,
+    /// That out of it.
+    pub down: bool,
+}
+
+impl Biases {
+    /// Every layer has one.
+    pub(crate) const ALL: Self = Self { projection: true, output: true, up: true, down: true };
+    /// No layer has one.
+    pub(crate) const NONE: Self = Self { projection: false, output: false, up: false, down: false };
+}
+
+/// Layers in which a token sees only those that stand near.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// For each layer, whether it is one.
+    pub layers: Vec<bool>,
+    /// How far away the farthest token stands that is seen.
+    pub reach: usize,
 }
 
 /// How an encoder knows where a token stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Positions {
     /// A row of a learned table is added to every token.
     Learned {
@@ -87,8 +124,15 @@ pub enum Positions {
     },
     /// Queries and keys are turned in pairs of values `(i, i + head_size / 2)`.
     Rotary {
-        /// The slowest pair turns about this many times more slowly than the fastest.
-        base: f64,
+        /// By which angle each pair turns from one token to the next.
+        frequencies: Vec<f32>,
+        /// The same for layers with a window.
+        near: Vec<f32>,
+        /// The most tokens that the model was made for.
+        context: usize,
+    },
+    /// It does not, but for the distances between tokens.
+    None {
         /// The most tokens that the model was made for.
         context: usize,
     },
@@ -96,26 +140,15 @@ pub enum Positions {
 
 impl Positions {
     /// Returns the rows of the learned table; 0 when there is none.
-    pub(crate) fn rows(self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         match self {
-            Self::Learned { rows, .. } => rows,
-            Self::Rotary { .. } => 0,
+            Self::Learned { rows, .. } => *rows,
+            Self::Rotary { .. } | Self::None { .. } => 0,
         }
     }
 }
 
-/// Returns by which angle each pair of a head turns from one token to the next: 1 / base^(2i / size).
-///
-/// transformers rounds every step to f32, and so do we: a far position multiplies what these numbers differ by. Nor
-/// may angles be more exact than its own, which are f32 products of position and frequency.
-pub(crate) fn frequencies(base: f64, size: usize) -> Vec<f32> {
-    let exponent = |i: usize| (2 * i) as f32 / size as f32;
-    (0..size / 2).map(|i| 1.0 / base.powf(f64::from(exponent(i))) as f32).collect()
-}
-
 /// An encoder: embeddings, then blocks of self-attention and a feed-forward layer, each part added to what it reads.
-///
-/// Relative positions, sliding windows and sandwich norms get their fields when their architectures are built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The `model_type` that it was computed from.
@@ -135,22 +168,32 @@ pub struct Plan {
     pub head_norm: bool,
     /// Whether a token sees only itself and what stands before it.
     pub causal: bool,
+    /// Which layers see only what stands near.
+    pub window: Option<Window>,
+    /// What products of queries and keys are multiplied with.
+    pub scale: f32,
+    /// What is added to them, by how far a key stands from its query.
+    pub distances: Option<Distances>,
     /// Width inside the feed-forward layer.
     pub inner: usize,
     /// Activation inside the feed-forward layer.
     pub activation: Activation,
     /// Whether the feed-forward layer is down(act(gate(x)) · up(x)) instead of down(act(up(x))).
     pub gated: bool,
-    /// Whether linear layers have biases. Layer norms always have one, RMS norms never.
-    pub biases: bool,
+    /// Which linear layers have biases.
+    pub biases: Biases,
     /// Which norm every norm is, but for those of heads.
     pub norm: NormKind,
     /// Where a block normalises.
     pub placement: Placement,
+    /// Whether the attention of the first block reads what the embeddings give without a norm before it.
+    pub bare_start: bool,
     /// Epsilon of every norm.
     pub epsilon: f64,
     /// Rows of the token table.
     pub vocabulary: usize,
+    /// What the rows of that table are multiplied with.
+    pub embedding_scale: f32,
     /// How the encoder knows where a token stands.
     pub positions: Positions,
     /// Rows of the token type table; 0 when there is none.
@@ -164,8 +207,23 @@ impl Plan {
     pub fn context_length(&self) -> usize {
         match self.positions {
             Positions::Learned { rows, first } => rows - first,
-            Positions::Rotary { context, .. } => context,
+            Positions::Rotary { context, .. } | Positions::None { context } => context,
         }
+    }
+
+    /// Says whether a token's row is all that there is of it: no layer, no special tokens, no limit to speak of.
+    pub(crate) fn is_static(&self) -> bool {
+        self.layers == 0
+    }
+
+    /// Returns how far a token of this layer sees, where it does not see all.
+    pub(crate) fn reach(&self, layer: usize) -> Option<usize> {
+        self.window.as_ref().filter(|window| window.layers[layer]).map(|window| window.reach)
+    }
+
+    /// Says whether a layer normalises what its attention reads, or what comes of it.
+    pub(crate) fn has_attention_norm(&self, layer: usize) -> bool {
+        layer > 0 || !self.bare_start
     }
 
     /// Returns the width of all queries of a token, which is also that of what attention gives.
@@ -187,20 +245,27 @@ impl Plan {
     fn table_weights(&self) -> u64 {
         let h = self.hidden as u64;
         let rows = (self.vocabulary + self.positions.rows() + self.token_types) as u64;
-        let ends = [self.embedding_norm, self.placement == Placement::Before];
-        rows * h + ends.into_iter().filter(|there| *there).count() as u64 * self.norm.weights(h)
+        let distances = self.distances.as_ref().map_or(0, Distances::buckets) * self.heads;
+        let ends = [self.embedding_norm, self.placement != Placement::After];
+        rows * h
+            + distances as u64
+            + ends.into_iter().filter(|there| *there).count() as u64 * self.norm.weights(h)
     }
 
     /// Returns the number of weights of all blocks.
     fn layer_weights(&self) -> u64 {
         let [h, inner] = [self.hidden as u64, self.inner as u64];
-        let linear = |inputs: u64, outputs: u64| (inputs + u64::from(self.biases)) * outputs;
+        let linear = |inputs: u64, outputs: u64, bias: bool| (inputs + u64::from(bias)) * outputs;
         let [query, key] = [self.query_width() as u64, self.key_width() as u64];
         let head_norms = if self.head_norm { 2 * self.head_size as u64 } else { 0 };
-        let attention = linear(h, query + 2 * key) + head_norms + linear(query, h);
+        let Biases { projection, output, up, down } = self.biases;
+        let attention = linear(h, query + 2 * key, projection) + linear(query, h, output);
         let ups = 1 + u64::from(self.gated);
-        let feed_forward = ups * linear(h, inner) + linear(inner, h);
-        self.layers as u64 * (attention + feed_forward + 2 * self.norm.weights(h))
+        let feed_forward = ups * linear(h, inner, up) + linear(inner, h, down);
+        let norm = self.norm.weights(h);
+        let norms = if self.placement == Placement::Around { 4 } else { 2 } * norm + head_norms;
+        let bare = if self.bare_start { norm } else { 0 };
+        self.layers as u64 * (attention + feed_forward + norms) - bare
     }
 
     /// Says whether a layer is in the last third, where integers cost most of what a text means.

@@ -14,6 +14,8 @@ use serde_json::Value;
 use self::modules::Module;
 use crate::{Error, Files, plan::Activation, settings::Settings, weights::Weights};
 
+/// The module of a model that has a row for each token and nothing else.
+const STATIC: &str = "StaticEmbedding";
 /// A configuration file larger than this is not one.
 const MOST_CONFIG_BYTES: u64 = 16 << 20;
 
@@ -61,19 +63,30 @@ impl<'a> Repository<'a> {
     /// Reads the configuration files, then lets the recipe overrule them.
     pub(crate) fn open(files: &'a Files, recipe: &Recipe) -> Result<Self, Error> {
         let modules = modules::read_all(files)?;
+        refuse_unknown(&modules)?;
         let folder = modules
             .iter()
-            .find(|module| module.kind == "Transformer")
+            .find(|module| ["Transformer", STATIC].contains(&module.kind.as_str()))
             .map_or_else(String::new, |module| module.folder.clone());
-        let required = |name: &str| Error::file(name, "missing");
-        let path = format!("{folder}config.json");
-        let config = optional(files, &path)?.ok_or_else(|| required(&path))?;
+        let mut steps = Vec::new();
+        let config = if modules.iter().any(|module| module.kind == STATIC) {
+            table(files, &folder, "static")?
+        } else {
+            let path = format!("{folder}config.json");
+            let config = optional(files, &path)?.ok_or_else(|| Error::file(&path, "missing"))?;
+            if config.text(&["model_type"]) == Some("model2vec") {
+                steps.extend(config.flag(&["normalize"]).then_some(Step::Normalize));
+                table(files, &folder, "model2vec")?
+            } else {
+                config
+            }
+        };
         let mut repository = Self {
             files,
             pooling: modules::default_pooling(&config),
             config,
             folder,
-            steps: Vec::new(),
+            steps,
             prompts: BTreeMap::new(),
             default_prompt: None,
             max_tokens: None,
@@ -108,14 +121,10 @@ impl<'a> Repository<'a> {
     fn read_modules(&mut self, list: &[Module]) -> Result<(), Error> {
         for module in list {
             match module.kind.as_str() {
-                "Transformer" | "Dropout" => {}
                 "Pooling" => self.pooling = modules::pooling(self.files, &module.folder)?,
                 "Dense" => self.steps.push(modules::dense(self.files, &module.folder)?),
                 "Normalize" => self.steps.push(Step::Normalize),
-                other => {
-                    let text = format!("module '{other}' cannot run in this version");
-                    return Err(Error::Unsupported(text));
-                }
+                _ => {}
             }
         }
         Ok(())
@@ -188,6 +197,30 @@ impl<'a> Repository<'a> {
         self.max_tokens = recipe.max_tokens.or(self.max_tokens);
         self.dimensions = recipe.dimensions.or(self.dimensions);
     }
+}
+
+/// Refuses modules that no part of the pipeline computes.
+fn refuse_unknown(modules: &[Module]) -> Result<(), Error> {
+    const KNOWN: [&str; 6] = ["Transformer", STATIC, "Pooling", "Dense", "Normalize", "Dropout"];
+    match modules.iter().find(|module| !KNOWN.contains(&module.kind.as_str())) {
+        Some(Module { kind, .. }) => {
+            Err(Error::Unsupported(format!("module '{kind}' cannot run in this version")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Describes a table of static rows: its sizes stand in the header of its file alone.
+fn table(files: &Files, folder: &str, model_type: &str) -> Result<Settings, Error> {
+    let weights = Weights::open(files, folder)?;
+    let shape = weights.shape(&["embeddings", "embedding.weight"]);
+    let Some([rows, width]) = shape else {
+        return Err(Error::file(format!("{folder}model.safetensors"), "holds no table of rows"));
+    };
+    // Tokens may share rows.
+    let tokens = weights.shape(&["mapping"]).and_then(<[usize]>::first).unwrap_or(rows);
+    let values = serde_json::json!({ "model_type": model_type, "width": width, "tokens": tokens });
+    Ok(Settings::new("model.safetensors", values))
 }
 
 /// Reads a JSON object, if the file is there.

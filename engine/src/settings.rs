@@ -21,6 +21,11 @@ impl Settings {
         Ok(Self { file: file.to_owned(), values })
     }
 
+    /// Takes values that no file names.
+    pub(crate) fn new(file: &str, values: Value) -> Self {
+        Self { file: file.to_owned(), values }
+    }
+
     /// Returns the first of these keys that is there and not null.
     pub(crate) fn get(&self, keys: &[&str]) -> Option<&Value> {
         keys.iter().filter_map(|key| self.values.get(key)).find(|value| !value.is_null())

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use modelfiles::recipe::Side;
 use tokenizers::{
-    AddedToken, NormalizerWrapper, Tokenizer,
+    AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer,
     models::wordpiece::WordPiece,
     normalizers::{self, BertNormalizer},
     pre_tokenizers::bert::BertPreTokenizer,
     processors::bert::BertProcessing,
 };
 
-use crate::{Error, repository::Repository};
+use crate::{Error, Plan, repository::Repository};
 
 /// Texts up to this size are always tokenised whole.
 const LONG_TEXT_BYTES: usize = 64 << 10;
@@ -62,11 +62,15 @@ pub(crate) struct Tokeniser {
     default_prompt: String,
     include_prompt: bool,
     vocabulary: usize,
+    /// Whether a text may have no token at all.
+    may_be_empty: bool,
+    /// The token for what is unknown, where such tokens do not count.
+    dropped: Option<u32>,
 }
 
 impl Tokeniser {
     /// Builds the tokenizer of a repository.
-    pub(crate) fn open(repository: &Repository<'_>, vocabulary: usize) -> Result<Self, Error> {
+    pub(crate) fn open(repository: &Repository<'_>, plan: &Plan) -> Result<Self, Error> {
         let mut inner = read(repository)?;
         // Some files carry the padding and truncation of a training run: all-MiniLM-L6-v2 pads to 128.
         inner.with_padding(None);
@@ -74,8 +78,14 @@ impl Tokeniser {
         if repository.lower_case {
             lower_case(&mut inner)?;
         }
-        let (before, after) = specials(&inner)?;
+        let is_static = plan.is_static();
+        let (before, after) = if is_static { (Vec::new(), Vec::new()) } else { specials(&inner)? };
+        // Model2Vec leaves unknown tokens out of the mean, StaticEmbedding does not.
+        let drops = plan.architecture == "model2vec";
+        let dropped = drops.then(|| unknown(&inner)).flatten();
         Ok(Self {
+            dropped,
+            may_be_empty: is_static,
             inner,
             before,
             after,
@@ -83,7 +93,7 @@ impl Tokeniser {
             prompts: repository.prompts.clone(),
             default_prompt: repository.default_prompt.clone().unwrap_or_default(),
             include_prompt: repository.pooling.include_prompt,
-            vocabulary,
+            vocabulary: plan.vocabulary,
         })
     }
 
@@ -132,7 +142,7 @@ impl Tokeniser {
     /// Cuts to what fits between the special tokens, and adds them.
     fn fit(&self, mut ids: Vec<u32>, limit: usize, overflow: Overflow) -> Result<Tokens, Error> {
         let room = limit.checked_sub(self.specials()).ok_or(Error::NoRoom)?;
-        if ids.len() + self.specials() == 0 {
+        if ids.len() + self.specials() == 0 && !self.may_be_empty {
             return Err(Error::NoTokens);
         }
         let truncated = ids.len() > room;
@@ -181,7 +191,12 @@ impl Tokeniser {
     }
 
     fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
-        Ok(self.inner.encode_fast(text, false).map_err(error)?.get_ids().to_vec())
+        let encoding = self.inner.encode_fast(text, false).map_err(error)?;
+        let ids = encoding.get_ids().iter().copied();
+        Ok(match self.dropped {
+            Some(dropped) => ids.filter(|id| *id != dropped).collect(),
+            None => ids.collect(),
+        })
     }
 
     /// Returns the text of a prompt, by the fall-back order of sentence-transformers.
@@ -260,6 +275,19 @@ fn specials(tokenizer: &Tokenizer) -> Result<(Vec<u32>, Vec<u32>), Error> {
         Error::file("tokenizer.json", "its special tokens are not around the text")
     })?;
     Ok((whole[..start].to_vec(), whole[start + bare.len()..].to_vec()))
+}
+
+/// Returns the token that stands for what the vocabulary does not know.
+fn unknown(tokenizer: &Tokenizer) -> Option<u32> {
+    match tokenizer.get_model() {
+        ModelWrapper::WordPiece(model) => tokenizer.token_to_id(&model.unk_token),
+        ModelWrapper::WordLevel(model) => tokenizer.token_to_id(&model.unk_token),
+        ModelWrapper::BPE(model) => tokenizer.token_to_id(model.unk_token.as_ref()?),
+        // It keeps the id to itself.
+        ModelWrapper::Unigram(_) => {
+            ["[UNK]", "<unk>"].iter().find_map(|name| tokenizer.token_to_id(name))
+        }
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]

@@ -98,6 +98,50 @@ impl Weights {
         (total, counts.iter().max_by_key(|(_, n)| *n).map(|(dtype, _)| *dtype))
     }
 
+    /// Returns the shape of the first of these tensors that is there.
+    pub(crate) fn shape(&self, names: &[&str]) -> Option<&[usize]> {
+        names.iter().find_map(|name| Some(self.headers.get(*name)?.shape.as_slice()))
+    }
+
+    /// Opens the rows of a static model: those of the file, or what tokens that share rows and weigh them make of
+    /// these.
+    pub(crate) fn static_table(
+        &self,
+        stem: &str,
+        tokens: usize,
+        width: usize,
+    ) -> Result<Matrix, Error> {
+        let name = format!("{}{stem}", self.prefix);
+        let shape = self.shape(&[&name, &format!("{name}.weight")]).unwrap_or_default();
+        let rows = shape.first().copied().unwrap_or_default();
+        let table = self.matrix(stem, rows, width)?;
+        let (mapping, scales) = (self.list("mapping")?, self.list("weights")?);
+        if mapping.is_none() && scales.is_none() {
+            return Ok(table);
+        }
+        let problem = || Error::file(&self.file, "rows, 'mapping' and 'weights' do not fit");
+        let mut values = vec![0.0; tokens * width];
+        for (token, values) in values.chunks_exact_mut(width).enumerate() {
+            let of = |list: &Option<Vec<f64>>, otherwise| match list {
+                Some(list) => list.get(token).copied(),
+                None => Some(otherwise),
+            };
+            let row = of(&mapping, token as f64).filter(|row| (0.0..rows as f64).contains(row));
+            let scale = of(&scales, 1.0).ok_or_else(problem)? as f32;
+            table.view().read(row.ok_or_else(problem)? as usize, values);
+            values.iter_mut().for_each(|x| *x *= scale);
+        }
+        Ok(Matrix::of(values, tokens, width))
+    }
+
+    /// Reads a list of numbers, if it is there.
+    fn list(&self, name: &str) -> Result<Option<Vec<f64>>, Error> {
+        if !self.headers.contains_key(name) {
+            return Ok(None);
+        }
+        Ok(Some(self.stored(name)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?))
+    }
+
     /// Reads `<stem>.weight` as f32; a norm may call it gamma, as the first BERT files did.
     pub(crate) fn weight(&self, stem: &str, shape: &[usize]) -> Result<Tensor, Error> {
         self.tensor(&[&format!("{stem}.weight"), &format!("{stem}.gamma")], shape)
@@ -105,7 +149,7 @@ impl Weights {
 
     /// Opens `<stem>.weight`, to be read row by row.
     pub(crate) fn matrix(&self, stem: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
-        let (name, header) = self.find(&[&format!("{stem}.weight")], &[rows, columns])?;
+        let (name, header) = self.find(&[&format!("{stem}.weight"), stem], &[rows, columns])?;
         if let Reader::Mapped(files) = &self.reader
             && Matrix::can_map(header.dtype)
             && let Some(map) = files.map(&name).map_err(|e| Error::file(&self.file, e))?

@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
 from texts import full
+from texts import fields as about
 
 PACKAGES = ["torch", "transformers", "sentence-transformers", "tokenizers"]
 CLOSE = 1e-6  # of the largest value, or of 1
@@ -53,7 +54,7 @@ def case(model, entry, task):
     prompted = prompt(model, task) + text
     ids = model.preprocess([prompted])["input_ids"][0].tolist()
     whole = len(model.tokenizer(prompted)["input_ids"])
-    fields = {"text": entry} if isinstance(entry, str) else {"text": entry[0], "repeat": entry[1]}
+    fields = about(entry)
     if whole > len(ids):
         fields["tokens"] = whole
     return fields | {"ids": ids, "embedding": packed(vector)}, vector
@@ -86,10 +87,10 @@ def packed(vector):
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
-def write(path, model, max_tokens, found, variants=None):
-    """Writes a golden file, with one line per case so that a change is readable."""
+def write(path, model, max_tokens, found, variants=None, more=None):
+    """Writes a golden file, with one line per case so that a change is readable; `more` stands at its head."""
     versions = {name: version(name) for name in PACKAGES}
-    head = {"model": model, "versions": versions, "max_tokens": max_tokens}
+    head = {"model": model, "versions": versions, "max_tokens": max_tokens} | (more or {})
     lines = [f"{quoted(key)}: {json.dumps(value)}" for key, value in head.items()]
     lines.append(f'"cases": {rows(found)}')
     for kind, lists in (variants or {}).items():

@@ -133,6 +133,14 @@ def old_modules(folder, transformer, poolings):
     put(folder / "config_sentence_transformers.json", {"__version__": versions})
 
 
+def pooled(folder, width, pooling, limit):
+    """Makes of a transformers model what sentence-transformers 2 to 5 wrote, with one pooling, normalised."""
+    (folder / "1_Pooling").mkdir()
+    put(folder / "1_Pooling" / "config.json", {"embedding_dimension": width})
+    old_modules(folder, "", [pooling])
+    put(folder / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
+
+
 def old_config(folder):
     """The config.json and tokenizer_config.json of transformers 4."""
     config = get(folder / "config.json")

@@ -1,14 +1,25 @@
-"""Makes the golden vectors: `python make.py [all-minilm] [tiny]` (default: both). See README.md."""
+"""Makes the golden vectors: `python make.py [PART...]` (default: all parts). See README.md.
+
+A part is all-minilm, tiny, dpr, rerank, sparse, static, clip, or the name of one model of tiny.
+"""
 
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 
-import golden
+import golden  # before the others: it sets what torch reads when it is loaded
+
+import clip
+import dpr
+import rerank
+import sparse
+import static
 import texts
 import tiny
 
 HERE = Path(__file__).resolve().parent
+MODELS = HERE / "models"
 
 
 def all_minilm():
@@ -21,6 +32,12 @@ def all_minilm():
     golden.write(HERE / "all-minilm.json", "all-MiniLM-L6-v2", model.max_seq_length, found)
 
 
+PARTS = {"all-minilm": all_minilm}
+PARTS |= {module.__name__: partial(module.make, MODELS) for module in [tiny, dpr, rerank, sparse, static, clip]}
+
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["all-minilm", "tiny"]:
-        {"all-minilm": all_minilm, "tiny": lambda: tiny.make(HERE / "models")}[part]()
+    wanted = sys.argv[1:] or list(PARTS)
+    for part in [part for part in PARTS if part in wanted]:
+        PARTS[part]()
+    if names := [name for name in wanted if name not in PARTS]:
+        tiny.make(MODELS, names)

@@ -149,3 +149,8 @@ TINY = [
 def full(entry):
     """The text that an entry stands for."""
     return entry if isinstance(entry, str) else entry[0] * entry[1]
+
+
+def fields(entry):
+    """An entry as a golden file says it."""
+    return {"text": entry} if isinstance(entry, str) else {"text": entry[0], "repeat": entry[1]}

@@ -4,17 +4,23 @@ Random weights with a large spread and norms and biases that matter, so that a f
 """
 
 import shutil
+import tempfile
 import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable
 
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 
+import encoders
 import golden
+import hub
+import jina
 import layouts
 import texts
 import vocab
@@ -22,12 +28,18 @@ import vocab
 POOLINGS = ["cls", "mean", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"]
 ACTIVATIONS = ["relu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "silu", "tanh"]
 QWEN_PROMPTS = {"query": "Instruct: Given a web search query, retrieve passages\nQuery:", "document": ""}
+GEMMA_PROMPTS = {"query": "task: search result | query: ", "document": "title: none | text: "}
 PROMPTS = {"query": "Question: ", "document": "passage: ", "topic": "Represent the topic: "}
 
 
 @dataclass
 class Tiny:
-    """One model folder: how its encoder is built and what is done with it."""
+    """One model folder: how its encoder is built and what is done with it.
+
+    `norms` is what the weights of its norms lie around: 0 where the encoder itself adds the 1. `twin` names the model of
+    the same weights whose vectors these are, for a folder that only code from the hub can load; with `own` the encoder is
+    our own code, for the same reason.
+    """
 
     name: str
     encoder: Callable
@@ -40,6 +52,9 @@ class Tiny:
     max_tokens: int | None = None
     variants: Callable = lambda model: {}
     same_ids: bool = True
+    norms: float = 1.0
+    twin: str = ""
+    own: bool = False
 
 
 def bert(width=16, heads=2, layers=1, **more):
@@ -105,6 +120,26 @@ def of_tasks(model):
     return {"tasks": {task: golden.cases(model, texts.TINY, task) for task in ["query", "document"]}}
 
 
+def of_adapters(model):
+    """The same weights as the adapters of jina-embeddings-v3 change them."""
+    found = {}
+    with tempfile.TemporaryDirectory() as changed:
+        shutil.copytree(model[0].model.name_or_path, changed, dirs_exist_ok=True)
+        weights = load_file(Path(changed) / layouts.WEIGHTS)
+        for number, task in enumerate(hub.ADAPTERS):
+            matrices = {name: tensor for name, tensor in weights.items() if tensor.dim() > 1}
+            adapted = {name: hub.adapted(name, tensor, number) for name, tensor in matrices.items()}
+            save_file(weights | adapted, Path(changed) / layouts.WEIGHTS, {"format": "pt"})
+            found[task] = golden.cases(golden.load(changed), texts.TINY)
+    return {"adapters": found}
+
+
+def narrowed(*widths):
+    """Dense modules with neither bias nor activation."""
+    pairs = zip(widths, widths[1:])
+    return [Dense(*pair, bias=False, activation_function=torch.nn.Identity()) for pair in pairs] + [Normalize()]
+
+
 def dense(width):
     """Two Dense modules, one with bias and Tanh, one with neither."""
     return [
@@ -148,20 +183,54 @@ MODELS = [
         "qwen3-plain", qwen3(2, num_key_value_heads=1, head_dim=8, rope_theta=5e5), vocab.qwen, "lasttoken",
         layout=layouts.decoder, variants=of_both_ways,
     ),
+    Tiny("mpnet", encoders.mpnet(), lambda: vocab.mpnet(limit=512), max_tokens=64),
+    Tiny("nomic", encoders.nomic()),
+    Tiny("nomic-hub", encoders.nomic(), layout=hub.nomic, twin="nomic"),
+    Tiny("gte", encoders.gte(), vocab.unigram, "cls"),
+    Tiny("gte-hub", encoders.gte(), vocab.unigram, "cls", layout=hub.gte, twin="gte"),
+    Tiny("gte-ntk", encoders.gte_ntk(), small(), "cls"),
+    Tiny("gte-ntk-hub", encoders.gte_ntk(), small(), "cls", layout=hub.gte, twin="gte-ntk"),
+    Tiny("modernbert", encoders.modernbert(), vocab.modern),
+    Tiny("modernbert-hub", encoders.modernbert(), vocab.modern, "cls", layout=hub.modern),
+    Tiny("t5", encoders.t5(), vocab.t5, tail=narrowed(16, 12)),
+    Tiny(
+        "t5-gated", encoders.t5(
+            feed_forward_proj="gated-gelu", tie_word_embeddings=False,
+            relative_attention_num_buckets=12, relative_attention_max_distance=40,
+        ), vocab.t5, tail=narrowed(16, 12), layout=hub.whole_t5,
+    ),
+    Tiny("qwen2", encoders.decoder("Qwen2"), vocab.qwen, "lasttoken", variants=of_both_ways),
+    Tiny("qwen2-hub", encoders.decoder("Qwen2"), vocab.qwen, "lasttoken", layout=hub.both_ways),
+    Tiny("llama", encoders.decoder("Llama"), vocab.llama, "lasttoken"),
+    Tiny("llama-scaled", encoders.llama_scaled(), vocab.llama, "mean", variants=of_both_ways),
+    Tiny("mistral", encoders.decoder("Mistral", sliding_window=12, head_dim=8), vocab.mistral, "lasttoken"),
+    Tiny(
+        "gemma", encoders.gemma(), vocab.gemma, tail=narrowed(16, 32, 16), norms=0.0,
+        options={"prompts": GEMMA_PROMPTS}, variants=of_tasks,
+    ),
+    Tiny("gemma-hub", encoders.gemma(), vocab.gemma, tail=narrowed(16, 32, 16), norms=0.0, layout=hub.gemma),
+    Tiny("eurobert", encoders.eurobert(), lambda: vocab.llama(end="<|end_of_text|>")),
+    Tiny("eurobert-hub", encoders.eurobert(), lambda: vocab.llama(end="<|end_of_text|>"), layout=hub.eurobert),
+    Tiny("jina3", encoders.jina3(), vocab.unigram),
+    Tiny("jina3-hub", encoders.jina3(), vocab.unigram, layout=hub.jina3, twin="jina3", variants=of_adapters),
+    Tiny("jina2", jina.jina(), layout=jina.hub, own=True),
+    Tiny("jina2-code", jina.jina(code=True), vocab.bytelevel, layout=jina.hub, own=True),
 ]
 
 STORED = {layouts.half: torch.float16, layouts.qwen: torch.bfloat16}
 
 
-def make(folder):
-    """Makes every tiny model and its golden file anew."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for tiny in MODELS:
+def make(folder, names=()):
+    """Makes every tiny model, or those of these names, and its golden file anew."""
+    for tiny in [tiny for tiny in MODELS if not names or tiny.name in names]:
         print(tiny.name)
-        weights = save(tiny, folder / tiny.name)
-        model = golden.load(folder / tiny.name)
-        check_weights(weights, model[0].model.state_dict(), STORED.get(tiny.layout, torch.float32))
+        shutil.rmtree(folder / tiny.name, ignore_errors=True)
+        encoder = save(tiny, folder / tiny.name)
+        model = golden.load(folder / (tiny.twin or tiny.name))
+        if tiny.own:
+            model[0].model = type(encoder)(encoder.config).eval()
+            model[0].model.load_state_dict(load_file(folder / tiny.name / layouts.WEIGHTS))
+        check_weights(encoder.state_dict(), model[0].model.state_dict(), STORED.get(tiny.layout, torch.float32))
         limit = model.max_seq_length = tiny.max_tokens or model.max_seq_length
         found = golden.cases(model, texts.TINY)
         if tiny.same_ids and not golden.prompt(model, None):
@@ -171,28 +240,30 @@ def make(folder):
 
 
 def save(tiny, folder):
-    """Writes a model folder and says which weights its encoder has."""
+    """Writes a model folder and gives the encoder in it."""
     tokenizer = tiny.tokenizer()
     encoder = tiny.encoder(len(tokenizer)).eval()
     width = encoder.config.hidden_size
     for module in [encoder, *tiny.tail]:
-        randomise(module, zlib.crc32(tiny.name.encode()))
+        randomise(module, zlib.crc32((tiny.twin or tiny.name).encode()), tiny.norms)
     encoder.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     modules = [Transformer(str(folder)), Pooling(width, tiny.pooling, tiny.include_prompt), *tiny.tail]
     model = SentenceTransformer(modules=modules, device="cpu", **tiny.options)
     model.save(str(folder), create_model_card=False)
+    if tiny.own:
+        encoder.save_pretrained(folder)
     tiny.layout(folder)
-    return encoder.state_dict()
+    return encoder
 
 
-def randomise(module, seed):
+def randomise(module, seed, norms=1.0):
     """Fills every parameter from a generator that gives the same numbers everywhere."""
     numbers = np.random.default_rng(seed)
     with torch.no_grad():
         for name, parameter in sorted(module.named_parameters()):
             spread = 0.25 if parameter.dim() > 1 else 0.1
-            centre = 1.0 if parameter.dim() == 1 and name.endswith("weight") else 0.0
+            centre = norms if parameter.dim() == 1 and name.endswith("weight") else 0.0
             parameter.copy_(torch.from_numpy(numbers.normal(centre, spread, tuple(parameter.shape))))
 
 

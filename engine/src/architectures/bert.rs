@@ -3,43 +3,41 @@
 use super::{Architecture, Slot, absent, activation, head_size, learned_positions};
 use crate::{
     Error, Plan,
-    plan::{NormKind, Placement, Positions, most},
+    plan::{Positions, most},
     settings::Settings,
 };
 
-pub(super) const ARCHITECTURE: Architecture = Architecture { model_types: &["bert"], plan, stem };
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture { model_types: &["bert"], plan, stem, ..Architecture::NONE };
 
-/// Computes the plan; RoBERTa shares it but for its positions.
-pub(super) fn plan(config: &Settings) -> Result<Plan, Error> {
+fn plan(config: &Settings) -> Result<Plan, Error> {
     learned_positions(config)?;
+    base(config)
+}
+
+/// Computes the plan but for its positions, in which those that share it differ.
+pub(super) fn base(config: &Settings) -> Result<Plan, Error> {
     let hidden = config.size(&["hidden_size"], most::WIDTH)?;
     let heads = config.size(&["num_attention_heads"], most::WIDTH)?;
     let rows = config.size_or(&["max_position_embeddings"], 512, most::POSITIONS)?;
+    let head_size = head_size(config, hidden, heads)?;
     Ok(Plan {
-        architecture: config.text(&["model_type"]).unwrap_or("bert").to_owned(),
         hidden,
         layers: config.size(&["num_hidden_layers"], most::LAYERS)?,
-        heads,
-        kv_heads: heads,
-        head_size: head_size(config, hidden, heads)?,
-        head_norm: false,
-        causal: false,
+        head_size,
+        scale: (head_size as f32).sqrt().recip(),
         inner: config.size(&["intermediate_size"], most::WIDTH)?,
-        activation: activation(config, "hidden_act", "gelu")?,
-        gated: false,
-        biases: true,
-        norm: NormKind::Layer,
-        placement: Placement::After,
+        activation: activation(config, &["hidden_act"], "gelu")?,
         epsilon: config.number(&["layer_norm_eps"]).unwrap_or(1e-12),
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Learned { rows, first: 0 },
         token_types: config.size_or(&["type_vocab_size"], 2, most::POSITIONS)?,
-        embedding_norm: true,
+        ..Plan::new(config, heads)
     })
 }
 
 /// Names the tensors as transformers does.
-pub(super) fn stem(slot: Slot) -> String {
+pub(super) fn stem(slot: Slot, _: &Plan) -> String {
     let layer = |layer: usize, name: &str| format!("encoder.layer.{layer}.{name}");
     match slot {
         Slot::TokenTable => "embeddings.word_embeddings".to_owned(),

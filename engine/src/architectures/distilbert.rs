@@ -3,41 +3,34 @@
 use super::{Architecture, Slot, absent, activation, head_size};
 use crate::{
     Error, Plan,
-    plan::{NormKind, Placement, Positions, most},
+    plan::{Positions, most},
     settings::Settings,
 };
 
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture { model_types: &["distilbert"], plan, stem };
+    Architecture { model_types: &["distilbert"], plan, stem, ..Architecture::NONE };
 
 fn plan(config: &Settings) -> Result<Plan, Error> {
     let hidden = config.size(&["dim", "hidden_size"], most::WIDTH)?;
     let heads = config.size(&["n_heads", "num_attention_heads"], most::WIDTH)?;
     let rows = config.size_or(&["max_position_embeddings"], 512, most::POSITIONS)?;
+    let head_size = head_size(config, hidden, heads)?;
     Ok(Plan {
-        architecture: "distilbert".to_owned(),
         hidden,
         layers: config.size(&["n_layers", "num_hidden_layers"], most::LAYERS)?,
-        heads,
-        kv_heads: heads,
-        head_size: head_size(config, hidden, heads)?,
-        head_norm: false,
-        causal: false,
+        head_size,
+        scale: (head_size as f32).sqrt().recip(),
         inner: config.size(&["hidden_dim", "intermediate_size"], most::WIDTH)?,
-        activation: activation(config, "activation", "gelu")?,
-        gated: false,
-        biases: true,
-        norm: NormKind::Layer,
-        placement: Placement::After,
+        activation: activation(config, &["activation"], "gelu")?,
         epsilon: 1e-12,
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Learned { rows, first: 0 },
         token_types: 0,
-        embedding_norm: true,
+        ..Plan::new(config, heads)
     })
 }
 
-fn stem(slot: Slot) -> String {
+fn stem(slot: Slot, _: &Plan) -> String {
     let layer = |layer: usize, name: &str| format!("transformer.layer.{layer}.{name}");
     match slot {
         Slot::TokenTable => "embeddings.word_embeddings".to_owned(),

@@ -13,10 +13,11 @@ pub(crate) use load::Loader;
 use crate::{
     Error, Plan,
     kernels::{
-        Buffer, Epilogue, HeadNorms, Inputs, Isa, Norm, Packed, Product, Projections, Rotation,
-        Rows, Shape, stride,
+        Buffer, Distances, Epilogue, HeadNorms, Inputs, Isa, Norm, Packed, Product, Projections,
+        Rotation, Rows, Shape, stride,
     },
-    plan::{Activation, Placement, Positions, frequencies},
+    plan::{Activation, Placement, Positions},
+    positions,
     threads::Team,
     tokens::Tokens,
     weights::Matrix,
@@ -38,23 +39,30 @@ pub(crate) struct Encoder {
     isa: Isa,
     shape: Shape,
     tokens: Matrix,
-    /// Position rows, with the row of token type 0 added: every token of a single text has that type.
-    positions: Vec<f32>,
+    /// Position rows, with the row of token type 0 added: every token of a single text has that type. That row alone
+    /// where there are no position rows, and nothing where there is neither.
+    added: Vec<f32>,
     embedding_norm: Option<Norm>,
+    /// What is learned of distances: a row for each bucket.
+    distances: Vec<f32>,
     blocks: Vec<Block>,
     final_norm: Option<Norm>,
 }
 
 struct Block {
+    /// How far a token sees, where it does not see all.
+    reach: Option<usize>,
     /// Query, key and value as one layer.
     projection: Packed,
     head_norms: Option<HeadNorms>,
     attention_output: Packed,
-    attention_norm: Norm,
+    attention_norm: Option<Norm>,
+    attention_after_norm: Option<Norm>,
     gate: Option<Packed>,
     up: Packed,
     down: Packed,
     output_norm: Norm,
+    output_after_norm: Option<Norm>,
 }
 
 /// What one pass works on: rows of hidden states, of projections, and of what attention makes of them.
@@ -84,6 +92,9 @@ struct Pass<'a> {
     team: Team<'a>,
     starts: &'a [usize],
     rotation: Option<Rotation>,
+    /// The rotation of layers with a window.
+    near: Option<Rotation>,
+    distances: Option<Distances>,
 }
 
 impl Encoder {
@@ -97,7 +108,9 @@ impl Encoder {
     ) -> Result<T, Error> {
         let rows = starts[texts.len()];
         let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
-        let pass = Pass { encoder: self, team, starts, rotation: self.rotation(longest) };
+        let (rotation, near) = self.rotations(longest);
+        let distances = self.distances(longest);
+        let pass = Pass { encoder: self, team, starts, rotation, near, distances };
         PACK.with_borrow_mut(|pack| {
             pack.hidden.grow(rows * self.plan.hidden);
             // A tile of values reads beyond the last.
@@ -129,9 +142,15 @@ impl Encoder {
         let places = texts.iter().flat_map(|text| text.ids.iter().enumerate());
         for (row, (at, id)) in hidden.chunks_exact_mut(width).zip(places) {
             table.read(*id as usize, row);
-            if let Positions::Learned { first, .. } = self.plan.positions {
-                let position = &self.positions[(first + at) * width..][..width];
-                row.iter_mut().zip(position).for_each(|(x, p)| *x += p);
+            if self.plan.embedding_scale != 1.0 {
+                row.iter_mut().for_each(|x| *x *= self.plan.embedding_scale);
+            }
+            let place = match self.plan.positions {
+                Positions::Learned { first, .. } => first + at,
+                Positions::Rotary { .. } | Positions::None { .. } => 0,
+            };
+            if let Some(added) = self.added.get(place * width..(place + 1) * width) {
+                row.iter_mut().zip(added).for_each(|(x, y)| *x += y);
             }
             if let Some(norm) = &self.embedding_norm {
                 self.isa.norm(norm, row, width);
@@ -139,15 +158,23 @@ impl Encoder {
         }
     }
 
-    /// Returns how far the pairs of a head turn at each position.
-    fn rotation(&self, length: usize) -> Option<Rotation> {
-        let Positions::Rotary { base, .. } = self.plan.positions else { return None };
-        let frequencies = frequencies(base, self.plan.head_size);
-        let angles = || (0..length).flat_map(|at| frequencies.iter().map(move |f| at as f32 * f));
-        Some(Rotation {
-            cosines: angles().map(f32::cos).collect(),
-            sines: angles().map(f32::sin).collect(),
-        })
+    /// Returns how far the pairs of a head turn at each position: in most layers, and in those with a window.
+    fn rotations(&self, length: usize) -> (Option<Rotation>, Option<Rotation>) {
+        let Positions::Rotary { frequencies, near, .. } = &self.plan.positions else {
+            return (None, None);
+        };
+        let rotation = |frequencies: &[f32]| Rotation {
+            cosines: positions::angles(frequencies, length).map(f32::cos).collect(),
+            sines: positions::angles(frequencies, length).map(f32::sin).collect(),
+        };
+        let near = self.plan.window.is_some().then(|| rotation(near));
+        (Some(rotation(frequencies)), near)
+    }
+
+    /// Returns what is added to scores, by distance.
+    fn distances(&self, length: usize) -> Option<Distances> {
+        let kind = self.plan.distances?;
+        Some(Distances { added: kind.added(&self.distances, self.plan.heads, length), length })
     }
 }
 
@@ -160,7 +187,7 @@ impl Pass<'_> {
             let rows = y.len() / width;
             let hidden = &hidden[start * plan.hidden..][..rows * plan.hidden];
             let weights = &block.projection;
-            self.fill(hidden, &block.attention_norm, weights, scratch);
+            self.fill(hidden, block.attention_norm.as_ref(), weights, scratch);
             let epilogue = Epilogue::Write(Activation::Identity);
             isa.product(
                 team,
@@ -177,8 +204,10 @@ impl Pass<'_> {
             values,
             starts: self.starts,
             shape: &self.encoder.shape,
-            rotation: self.rotation.as_ref(),
+            rotation: block.reach.map_or(&self.rotation, |_| &self.near).as_ref(),
             norms: block.head_norms.as_ref(),
+            distances: self.distances.as_ref(),
+            reach: block.reach,
         };
         self.encoder.isa.attend_all(self.team, &projections, contexts);
     }
@@ -191,10 +220,9 @@ impl Pass<'_> {
             let rows = y.len() / plan.hidden;
             let from = Rows { values: &contexts[start * stride..], stride, width: stride };
             isa.fill(weights.format(), &from, rows, &mut scratch.inputs);
-            let product =
-                Product { weights, inputs: &scratch.inputs, rows, epilogue: Epilogue::Add };
-            isa.product(team, product, y, plan.hidden);
-            self.norm_after(&block.attention_norm, y);
+            let Scratch { inputs, normal, .. } = scratch;
+            let norms = (block.attention_norm.as_ref(), block.attention_after_norm.as_ref());
+            self.add(team, (weights, inputs, rows), norms, normal, y);
         });
     }
 
@@ -204,8 +232,8 @@ impl Pass<'_> {
         let stride = stride(plan.inner);
         self.blocks(hidden, plan.hidden, |_, y, team, scratch| {
             let rows = y.len() / plan.hidden;
-            self.fill(y, &block.output_norm, &block.up, scratch);
-            let Scratch { inputs, inner, .. } = scratch;
+            self.fill(y, Some(&block.output_norm), &block.up, scratch);
+            let Scratch { inputs, normal, inner } = scratch;
             inner.grow(rows * stride);
             let mut inwards = |weights, epilogue| {
                 isa.product(
@@ -224,17 +252,16 @@ impl Pass<'_> {
             }
             let from = Rows { values: inner, stride, width: plan.inner };
             isa.fill(block.down.format(), &from, rows, inputs);
-            let product = Product { weights: &block.down, inputs, rows, epilogue: Epilogue::Add };
-            isa.product(team, product, y, plan.hidden);
-            self.norm_after(&block.output_norm, y);
+            let norms = (Some(&block.output_norm), block.output_after_norm.as_ref());
+            self.add(team, (&block.down, inputs, rows), norms, normal, y);
         });
     }
 
     /// Makes hidden states the inputs of a product, normalised where norms stand before.
-    fn fill(&self, hidden: &[f32], norm: &Norm, weights: &Packed, scratch: &mut Scratch) {
+    fn fill(&self, hidden: &[f32], norm: Option<&Norm>, weights: &Packed, scratch: &mut Scratch) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
         let mut values = hidden;
-        if plan.placement == Placement::Before {
+        if let Some(norm) = norm.filter(|_| plan.placement != Placement::After) {
             scratch.normal.grow(hidden.len());
             let normal = &mut scratch.normal[..hidden.len()];
             normal.copy_from_slice(hidden);
@@ -245,12 +272,30 @@ impl Pass<'_> {
         isa.fill(weights.format(), &rows, hidden.len() / plan.hidden, &mut scratch.inputs);
     }
 
-    /// Normalises hidden states, where norms stand behind.
-    fn norm_after(&self, norm: &Norm, hidden: &mut [f32]) {
-        let plan = &self.encoder.plan;
-        if plan.placement == Placement::After {
-            self.encoder.isa.norm(norm, hidden, plan.hidden);
-        }
+    /// Adds a product to hidden states, and normalises them or what is added, as the plan has it.
+    fn add(
+        &self,
+        team: Team<'_>,
+        (weights, inputs, rows): (&Packed, &Inputs, usize),
+        (norm, after): (Option<&Norm>, Option<&Norm>),
+        room: &mut Buffer,
+        y: &mut [f32],
+    ) {
+        let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
+        let Some(after) = after else {
+            let product = Product { weights, inputs, rows, epilogue: Epilogue::Add };
+            isa.product(team, product, y, plan.hidden);
+            if let Some(norm) = norm.filter(|_| plan.placement == Placement::After) {
+                isa.norm(norm, y, plan.hidden);
+            }
+            return;
+        };
+        let epilogue = Epilogue::Write(Activation::Identity);
+        room.grow(y.len());
+        let made = &mut room[..y.len()];
+        isa.product(team, Product { weights, inputs, rows, epilogue }, made, plan.hidden);
+        isa.norm(after, made, plan.hidden);
+        y.iter_mut().zip(made).for_each(|(y, x)| *y += *x);
     }
 
     /// Cuts rows of `y` into blocks and does something with each, given the number of its first row. A team shares

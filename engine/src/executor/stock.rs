@@ -8,10 +8,11 @@ use candle_nn::ops;
 use crate::{
     Error, Plan,
     architectures::{Architecture, Slot},
-    executor::optional,
-    plan::{Activation, NormKind, Placement, Positions, frequencies},
+    executor::{optional, token_table},
+    plan::{Activation, NormKind, Placement, Positions},
+    positions,
     tokens::Tokens,
-    weights::Weights,
+    weights::{Matrix, Weights},
 };
 
 /// Score elements that one step of attention may hold; longer texts take their queries in blocks.
@@ -20,27 +21,32 @@ const SCORE_BUDGET: usize = 1 << 24;
 /// The weights of an encoder, in f32.
 pub(crate) struct Encoder {
     plan: Plan,
-    tokens: Tensor,
+    tokens: Matrix,
     positions: Option<Tensor>,
     /// The row of token type 0, which every token of a single text has.
     token_type: Option<Tensor>,
     embedding_norm: Option<Norm>,
+    /// What is learned of distances: a row for each bucket.
+    distances: Vec<f32>,
     blocks: Vec<Block>,
     final_norm: Option<Norm>,
 }
 
 struct Block {
+    layer: usize,
     query: Linear,
     key: Linear,
     value: Linear,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
     attention_output: Linear,
-    attention_norm: Norm,
+    attention_norm: Option<Norm>,
+    attention_after_norm: Option<Norm>,
     gate: Option<Linear>,
     up: Linear,
     down: Linear,
     output_norm: Norm,
+    output_after_norm: Option<Norm>,
 }
 
 impl Encoder {
@@ -50,10 +56,10 @@ impl Encoder {
         architecture: &Architecture,
         weights: &Weights,
     ) -> Result<Self, Error> {
-        let loader = Loader { plan, stem: architecture.stem, weights };
-        let final_norm = plan.placement == Placement::Before;
+        let loader = Loader { plan, architecture, weights };
+        let final_norm = plan.placement != Placement::After;
         Ok(Self {
-            tokens: loader.table(Slot::TokenTable, plan.vocabulary)?,
+            tokens: token_table(plan, architecture, weights)?,
             positions: optional(plan.positions.rows() > 0, || {
                 loader.table(Slot::PositionTable, plan.positions.rows())
             })?,
@@ -61,6 +67,7 @@ impl Encoder {
                 Ok(loader.table(Slot::TypeTable, plan.token_types)?.narrow(0, 0, 1)?)
             })?,
             embedding_norm: optional(plan.embedding_norm, || loader.norm(Slot::EmbeddingNorm))?,
+            distances: loader.distances()?,
             blocks: (0..plan.layers).map(|layer| loader.block(layer)).collect::<Result<_, _>>()?,
             final_norm: optional(final_norm, || loader.norm(Slot::FinalNorm))?,
             plan: plan.clone(),
@@ -81,12 +88,19 @@ impl Encoder {
     }
 
     fn embed(&self, texts: &[&Tokens]) -> Computed<Tensor> {
-        let ids = texts.iter().flat_map(|text| text.ids.iter().copied());
-        let mut x = rows(&self.tokens, ids.collect())?;
+        let (table, width) = (self.tokens.view(), self.plan.hidden);
+        let ids: Vec<u32> = texts.iter().flat_map(|text| text.ids.iter().copied()).collect();
+        let mut values = vec![0.0; ids.len() * width];
+        let rows_and_ids = values.chunks_exact_mut(width).zip(&ids);
+        rows_and_ids.for_each(|(row, id)| table.read(*id as usize, row));
+        let mut x = Tensor::from_vec(values, (ids.len(), width), &Device::Cpu)?;
+        if self.plan.embedding_scale != 1.0 {
+            x = (x * f64::from(self.plan.embedding_scale))?;
+        }
         if let (Some(table), Positions::Learned { first, .. }) =
-            (&self.positions, self.plan.positions)
+            (&self.positions, &self.plan.positions)
         {
-            let numbers = texts.iter().flat_map(|text| first..first + text.ids.len());
+            let numbers = texts.iter().flat_map(|text| *first..first + text.ids.len());
             x = (x + rows(table, numbers.map(|number| number as u32).collect())?)?;
         }
         if let Some(row) = &self.token_type {
@@ -99,18 +113,19 @@ impl Encoder {
     }
 
     fn run(&self, block: &Block, x: &Tensor, lengths: &[usize]) -> Computed<Tensor> {
-        match self.plan.placement {
-            Placement::After => {
-                let x = block.attention_norm.forward(&(x + self.attention(block, x, lengths)?)?)?;
-                block.output_norm.forward(&(&x + self.feed_forward(block, &x)?)?)
-            }
-            Placement::Before => {
-                let normal = block.attention_norm.forward(x)?;
-                let x = (x + self.attention(block, &normal, lengths)?)?;
-                let normal = block.output_norm.forward(&x)?;
-                &x + self.feed_forward(block, &normal)?
-            }
+        let norm = |norm: &Option<Norm>, x: Tensor| match norm {
+            Some(norm) => norm.forward(&x),
+            None => Ok(x),
+        };
+        if self.plan.placement == Placement::After {
+            let x = (x + self.attention(block, x, lengths)?)?;
+            let x = norm(&block.attention_norm, x)?;
+            return block.output_norm.forward(&(&x + self.feed_forward(block, &x)?)?);
         }
+        let attention = self.attention(block, &norm(&block.attention_norm, x.clone())?, lengths)?;
+        let x = (x + norm(&block.attention_after_norm, attention)?)?;
+        let inner = self.feed_forward(block, &block.output_norm.forward(&x)?)?;
+        &x + norm(&block.output_after_norm, inner)?
     }
 
     /// The attention of every text to itself.
@@ -128,19 +143,22 @@ impl Encoder {
         let (plan, length) = (&self.plan, x.dim(0)?);
         let query = self.heads(&block.query, block.query_norm.as_ref(), x)?;
         let key = self.heads(&block.key, block.key_norm.as_ref(), x)?;
-        let (query, key) = match plan.positions {
-            Positions::Rotary { base, .. } => (turn(&query, base)?, turn(&key, base)?),
-            Positions::Learned { .. } => (query, key),
+        let (query, key) = match (&plan.positions, plan.reach(block.layer)) {
+            (Positions::Rotary { near: by, .. }, Some(_))
+            | (Positions::Rotary { frequencies: by, .. }, None) => {
+                (turn(&query, by)?, turn(&key, by)?)
+            }
+            _ => (query, key),
         };
-        let query = (query * (plan.head_size as f64).powf(-0.5))?;
+        let query = (query * f64::from(plan.scale))?;
         let key = repeat(&key, plan.heads)?.t()?.contiguous()?;
         let value = repeat(&self.heads(&block.value, None, x)?, plan.heads)?;
         let step = (SCORE_BUDGET / (plan.heads * length)).clamp(1, length);
         let contexts = (0..length).step_by(step).map(|start| {
             let rows = query.narrow(1, start, step.min(length - start))?.contiguous()?;
             let mut scores = rows.matmul(&key)?;
-            if plan.causal {
-                scores = scores.broadcast_add(&causal_mask(start, scores.dim(1)?, length)?)?;
+            if let Some(added) = self.added(block.layer, start, scores.dim(1)?, length)? {
+                scores = scores.broadcast_add(&added)?;
             }
             ops::softmax(&scores, D::Minus1)?.matmul(&value)
         });
@@ -158,6 +176,38 @@ impl Encoder {
         }
     }
 
+    /// What is added to the scores of `rows` queries from `start`: numbers for distances, and −∞ where none may look.
+    fn added(
+        &self,
+        layer: usize,
+        start: usize,
+        rows: usize,
+        length: usize,
+    ) -> Computed<Option<Tensor>> {
+        let (plan, reach) = (&self.plan, self.plan.reach(layer));
+        if plan.distances.is_none() && !plan.causal && reach.is_none() {
+            return Ok(None);
+        }
+        let (heads, width) = (plan.heads, 2 * length - 1);
+        let distances = plan.distances.map(|kind| kind.added(&self.distances, heads, length));
+        let value = |head: usize, query: usize, key: usize| {
+            let is_hidden = plan.causal && key > query
+                || reach.is_some_and(|reach| key.abs_diff(query) > reach);
+            match &distances {
+                _ if is_hidden => f32::NEG_INFINITY,
+                Some(values) => values[head * width + key + length - 1 - query],
+                None => 0.0,
+            }
+        };
+        let heads = if distances.is_some() { heads } else { 1 };
+        let queries = (0..heads).flat_map(|head| (start..start + rows).map(move |row| (head, row)));
+        let values: Vec<f32> = queries
+            .flat_map(|(head, row)| (0..length).map(move |key| (head, row, key)))
+            .map(|(head, row, key)| value(head, row, key))
+            .collect();
+        Tensor::from_vec(values, (heads, rows, length), &Device::Cpu).map(Some)
+    }
+
     fn feed_forward(&self, block: &Block, x: &Tensor) -> Computed<Tensor> {
         let up = block.up.forward(x)?;
         let inner = match &block.gate {
@@ -169,10 +219,9 @@ impl Encoder {
 }
 
 /// Turns the pairs `(i, i + size / 2)` of every head by its position times the frequency of the pair.
-fn turn(heads: &Tensor, base: f64) -> Computed<Tensor> {
+fn turn(heads: &Tensor, frequencies: &[f32]) -> Computed<Tensor> {
     let (_, length, size) = heads.dims3()?;
-    let frequencies = frequencies(base, size);
-    let angles = (0..length).flat_map(|at| frequencies.iter().map(move |f| at as f32 * f));
+    let angles = positions::angles(frequencies, length);
     let angles = Tensor::from_iter(angles, &Device::Cpu)?.reshape((length, size / 2))?;
     let (cosine, sine) = (angles.cos()?, angles.sin()?);
     let (left, right) = (heads.narrow(2, 0, size / 2)?, heads.narrow(2, size / 2, size / 2)?);
@@ -186,13 +235,6 @@ fn repeat(heads: &Tensor, wanted: usize) -> Computed<Tensor> {
     let (found, length, size) = heads.dims3()?;
     let repeated = heads.unsqueeze(1)?.broadcast_as((found, wanted / found, length, size))?;
     repeated.contiguous()?.reshape((wanted, length, size))
-}
-
-/// Returns what to add to the scores of `rows` queries from `start`, so that none sees what stands behind it.
-fn causal_mask(start: usize, rows: usize, length: usize) -> Computed<Tensor> {
-    let hides = |row: usize, key: usize| if key > start + row { f32::NEG_INFINITY } else { 0.0 };
-    let values = (0..rows).flat_map(|row| (0..length).map(move |key| hides(row, key)));
-    Tensor::from_iter(values, &Device::Cpu)?.reshape((rows, length))
 }
 
 /// Applies an activation to every element.
@@ -248,53 +290,79 @@ impl Norm {
 /// Fills slots from weight files.
 struct Loader<'a> {
     plan: &'a Plan,
-    stem: fn(Slot) -> String,
+    architecture: &'a Architecture,
     weights: &'a Weights,
 }
 
 impl Loader<'_> {
     fn block(&self, layer: usize) -> Result<Block, Error> {
-        let plan = self.plan;
-        let (h, inner) = (plan.hidden, plan.inner);
+        let (plan, biases) = (self.plan, self.plan.biases);
+        let (h, query) = (plan.hidden, plan.query_width());
         let head_norm = |slot| optional(plan.head_norm, || self.rms_norm(slot, plan.head_size));
+        let around = plan.placement == Placement::Around;
         Ok(Block {
-            query: self.linear(Slot::Query(layer), plan.query_width(), h)?,
-            key: self.linear(Slot::Key(layer), plan.key_width(), h)?,
-            value: self.linear(Slot::Value(layer), plan.key_width(), h)?,
+            layer,
+            query: self.linear(Slot::Query(layer), h, biases.projection)?,
+            key: self.linear(Slot::Key(layer), h, biases.projection)?,
+            value: self.linear(Slot::Value(layer), h, biases.projection)?,
             query_norm: head_norm(Slot::QueryNorm(layer))?,
             key_norm: head_norm(Slot::KeyNorm(layer))?,
-            attention_output: self.linear(Slot::AttentionOutput(layer), h, plan.query_width())?,
-            attention_norm: self.norm(Slot::AttentionNorm(layer))?,
-            gate: optional(plan.gated, || self.linear(Slot::Gate(layer), inner, h))?,
-            up: self.linear(Slot::Up(layer), inner, h)?,
-            down: self.linear(Slot::Down(layer), h, inner)?,
+            attention_output: self.linear(Slot::AttentionOutput(layer), query, biases.output)?,
+            attention_norm: optional(plan.has_attention_norm(layer), || {
+                self.norm(Slot::AttentionNorm(layer))
+            })?,
+            attention_after_norm: optional(around, || self.norm(Slot::AttentionAfterNorm(layer)))?,
+            gate: optional(plan.gated, || self.linear(Slot::Gate(layer), h, biases.up))?,
+            up: self.linear(Slot::Up(layer), h, biases.up)?,
+            down: self.linear(Slot::Down(layer), plan.inner, biases.down)?,
             output_norm: self.norm(Slot::OutputNorm(layer))?,
+            output_after_norm: optional(around, || self.norm(Slot::OutputAfterNorm(layer)))?,
         })
     }
 
     fn table(&self, slot: Slot, rows: usize) -> Result<Tensor, Error> {
-        self.weights.weight(&(self.stem)(slot), &[rows, self.plan.hidden])
+        self.weights.weight(&self.architecture.stem(slot, self.plan), &[rows, self.plan.hidden])
     }
 
-    fn linear(&self, slot: Slot, outputs: usize, inputs: usize) -> Result<Linear, Error> {
-        let stem = (self.stem)(slot);
-        let weight = self.weights.weight(&stem, &[outputs, inputs])?;
-        let bias = optional(self.plan.biases, || self.weights.bias(&stem, outputs))?;
-        Ok(Linear { weight, bias })
+    fn distances(&self) -> Result<Vec<f32>, Error> {
+        let rows = self.plan.distances.map_or(0, |distances| distances.buckets());
+        if rows == 0 {
+            return Ok(Vec::new());
+        }
+        let stem = self.architecture.stem(Slot::DistanceTable, self.plan);
+        Ok(self.weights.weight(&stem, &[rows, self.plan.heads])?.flatten_all()?.to_vec1()?)
+    }
+
+    fn linear(&self, slot: Slot, inputs: usize, bias: bool) -> Result<Linear, Error> {
+        let part = self.architecture.part(slot, self.plan);
+        let weight = self.weights.weight(&part.stem, &[part.of, inputs])?;
+        let bias = optional(bias, || {
+            Ok(self.weights.bias(&part.stem, part.of)?.narrow(0, part.first, part.rows)?)
+        })?;
+        Ok(Linear { weight: weight.narrow(0, part.first, part.rows)?, bias })
     }
 
     fn norm(&self, slot: Slot) -> Result<Norm, Error> {
-        if self.plan.norm == NormKind::Rms {
-            return self.rms_norm(slot, self.plan.hidden);
-        }
-        let stem = (self.stem)(slot);
-        let weight = self.weights.weight(&stem, &[self.plan.hidden])?;
-        let bias = self.weights.bias(&stem, self.plan.hidden)?;
-        Ok(Norm::Layer { weight, bias, epsilon: self.plan.epsilon as f32 })
+        let (size, epsilon) = (self.plan.hidden, self.plan.epsilon as f32);
+        let stem = self.architecture.stem(slot, self.plan);
+        let weight = || self.weights.weight(&stem, &[size]);
+        Ok(match self.plan.norm {
+            NormKind::Rms | NormKind::RmsLessOne => self.rms_norm(slot, size)?,
+            NormKind::Layer => {
+                Norm::Layer { weight: weight()?, bias: self.weights.bias(&stem, size)?, epsilon }
+            }
+            NormKind::Unbiased => {
+                let weight = weight()?;
+                Norm::Layer { bias: weight.zeros_like()?, weight, epsilon }
+            }
+        })
     }
 
     fn rms_norm(&self, slot: Slot, width: usize) -> Result<Norm, Error> {
-        let weight = self.weights.weight(&(self.stem)(slot), &[width])?;
+        let mut weight = self.weights.weight(&self.architecture.stem(slot, self.plan), &[width])?;
+        if self.plan.norm == NormKind::RmsLessOne {
+            weight = (weight + 1.0)?;
+        }
         Ok(Norm::Rms { weight, epsilon: self.plan.epsilon as f32 })
     }
 }

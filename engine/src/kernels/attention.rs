@@ -1,6 +1,6 @@
 //! Self-attention of one text: scores of a few queries at a time, which never leave the cache.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 use super::{
     Isa, LANES,
@@ -29,6 +29,9 @@ pub(crate) struct Projections<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) rotation: Option<&'a Rotation>,
     pub(crate) norms: Option<&'a HeadNorms>,
+    pub(crate) distances: Option<&'a Distances>,
+    /// How far a token sees, where it does not see all.
+    pub(crate) reach: Option<usize>,
 }
 
 /// The projections of one text.
@@ -39,6 +42,8 @@ pub(super) struct Heads<'a> {
     shape: &'a Shape,
     rotation: Option<&'a Rotation>,
     norms: Option<&'a HeadNorms>,
+    distances: Option<&'a Distances>,
+    reach: Option<usize>,
 }
 
 /// What all texts of a model have in common.
@@ -49,6 +54,15 @@ pub(crate) struct Shape {
     pub(crate) size: usize,
     /// Whether a token sees only those before it.
     pub(crate) causal: bool,
+    /// What scores are multiplied with.
+    pub(crate) scale: f32,
+}
+
+/// What is added to scores after that: for each head a number for each distance that a key may stand behind its query
+/// in a text of this length, from `1 − length` to `length − 1`.
+pub(crate) struct Distances {
+    pub(crate) added: Vec<f32>,
+    pub(crate) length: usize,
 }
 
 /// Cosine and sine of every position, `[positions, size / 2]`.
@@ -86,6 +100,23 @@ impl<'a> Heads<'a> {
         &self.projected[head * self.shape.size..]
     }
 
+    /// Returns what a head adds to scores, for the distances that this text has.
+    fn added(&self, head: usize) -> Option<&'a [f32]> {
+        let Distances { added, length } = self.distances?;
+        let start = head * (2 * length - 1) + length - self.length;
+        Some(&added[start..][..2 * self.length - 1])
+    }
+
+    /// Returns the tokens that a query sees.
+    #[inline(always)]
+    fn seen(&self, query: usize) -> Range<usize> {
+        let end = if self.shape.causal { query + 1 } else { self.length };
+        match self.reach {
+            None => 0..end,
+            Some(reach) => query.saturating_sub(reach)..end.min(query.saturating_add(reach + 1)),
+        }
+    }
+
     /// Says whether queries and keys are changed before they meet.
     fn are_turned(&self) -> bool {
         self.rotation.is_some() || self.norms.is_some()
@@ -103,7 +134,7 @@ pub(super) fn attend_all(
     projections: &Projections<'_>,
     contexts: &mut [f32],
 ) {
-    let Projections { values, starts, shape, rotation, norms } = *projections;
+    let Projections { values, starts, shape, rotation, norms, distances, reach } = *projections;
     assert!(
         starts.is_sorted() && shape.heads.is_multiple_of(shape.kv_heads),
         "heads do not overlap"
@@ -113,7 +144,8 @@ pub(super) fn attend_all(
         let (text, group) = (part / shape.kv_heads, part % shape.kv_heads);
         let (start, end) = (starts[text], starts[text + 1]);
         let projected = &values[start * shape.width()..];
-        let heads = Heads { projected, length: end - start, shape, rotation, norms };
+        let length = end - start;
+        let heads = Heads { projected, length, shape, rotation, norms, distances, reach };
         SPACE.with_borrow_mut(|space| {
             isa.attend(&heads, group, space, y.from(start, 0));
             [&mut space.keys, &mut space.turned, &mut space.scores]
@@ -142,6 +174,7 @@ pub(super) fn run<B: Block, const FUSED: bool, const M: usize, const N: usize>(
             queries = (turned, shape.size);
         }
         let one = Head {
+            added: heads.added(head),
             queries: queries.0,
             stride: queries.1,
             keys,
@@ -154,6 +187,8 @@ pub(super) fn run<B: Block, const FUSED: bool, const M: usize, const N: usize>(
 
 /// What one head of queries works on.
 struct Head<'a> {
+    /// What is added to scores by distance, from the farthest key before a query on.
+    added: Option<&'a [f32]>,
     queries: &'a [f32],
     stride: usize,
     /// In panels of `N` tokens.
@@ -246,27 +281,34 @@ fn attend<const FUSED: bool, const M: usize, const N: usize>(
     let mut start = 0;
     while start < heads.length {
         let rows = most.min(heads.length - start);
-        let seen = if heads.shape.causal { start + rows } else { heads.length };
-        let block = Queries { start, rows, seen, width };
+        // From the first token that the first query sees, at the begin of a panel, to the last that the last one sees.
+        let first = heads.seen(start).start / N * N;
+        let block = Queries { start, rows, seen: first..heads.seen(start + rows - 1).end, width };
         score::<FUSED, M, N>(heads, head, &block, scores);
         let mut inverse = [0.0; SCORES / LANES];
         for row in 0..rows {
-            let own = if heads.shape.causal { start + row + 1 } else { heads.length };
-            let scale = 1.0 / (heads.shape.size as f32).sqrt();
-            let scores = &mut scores[row * width..][..seen];
-            inverse[row] = 1.0 / softmax::<FUSED>(&mut scores[..own], scale);
-            scores[own..].fill(0.0);
+            let own = heads.seen(start + row);
+            let scores = &mut scores[row * width..][..block.seen.len()];
+            let (before, rest) = scores.split_at_mut(own.start - first);
+            let (scores, after) = rest.split_at_mut(own.len());
+            let added = head
+                .added
+                .map(|added| &added[heads.length - 1 - (start + row) + own.start..][..own.len()]);
+            inverse[row] = 1.0 / softmax::<FUSED>(scores, heads.shape.scale, added);
+            before.fill(0.0);
+            after.fill(0.0);
         }
         weigh::<FUSED, M, N>(heads, head, &block, scores, &inverse);
         start += rows;
     }
 }
 
-/// Some queries, and how many tokens they see.
+/// Some queries, and which tokens they see.
 struct Queries {
     start: usize,
     rows: usize,
-    seen: usize,
+    /// Their scores begin with the first of these.
+    seen: Range<usize>,
     width: usize,
 }
 
@@ -279,8 +321,8 @@ fn score<const FUSED: bool, const M: usize, const N: usize>(
     scores: &mut [f32],
 ) {
     let size = heads.shape.size;
-    for panel in 0..block.seen.div_ceil(N) {
-        let keys = &head.keys[panel * N * size..];
+    for panel in 0..block.seen.len().div_ceil(N) {
+        let keys = &head.keys[(block.seen.start + panel * N) * size..];
         let mut row = 0;
         while row < block.rows {
             let rows = tile_rows(block.rows - row, M);
@@ -322,12 +364,13 @@ fn weigh<const FUSED: bool, const M: usize, const N: usize>(
     while row < block.rows {
         let rows = tile_rows(block.rows - row, M);
         for column in (0..heads.shape.size).step_by(N) {
-            let values = (&head.values[column..], heads.shape.width());
+            let width = heads.shape.width();
+            let values = (&head.values[block.seen.start * width + column..], width);
             let context = head.context.from(block.start + row, column);
             let scores = (&scores[row * block.width..], block.width);
             let count = N.min(heads.shape.size - column);
             by_rows!(rows, ROWS => {
-                weigh_tile::<FUSED, ROWS, N>(scores, values, block.seen, &inverse[row..], context, count);
+                weigh_tile::<FUSED, ROWS, N>(scores, values, block.seen.len(), &inverse[row..], context, count);
             });
         }
         row += rows;
@@ -357,7 +400,16 @@ fn weigh_tile<const FUSED: bool, const M: usize, const N: usize>(
 
 /// Turns scores into weights that are not yet divided by their sum, which is returned.
 #[inline(always)]
-fn softmax<const FUSED: bool>(scores: &mut [f32], scale: f32) -> f32 {
+fn softmax<const FUSED: bool>(scores: &mut [f32], scale: f32, added: Option<&[f32]>) -> f32 {
+    let Some(added) = added else { return weights::<FUSED>(scores, scale) };
+    for (score, added) in scores.iter_mut().zip(added) {
+        *score = multiply_add::<FUSED>(*score, scale, *added);
+    }
+    weights::<FUSED>(scores, 1.0)
+}
+
+#[inline(always)]
+fn weights<const FUSED: bool>(scores: &mut [f32], scale: f32) -> f32 {
     let shift = -greatest(scores) * scale;
     let weight = |x: f32| exp::<FUSED>(multiply_add::<FUSED>(x, scale, shift));
     let (chunks, rest) = scores.as_chunks_mut::<LANES>();

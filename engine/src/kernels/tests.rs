@@ -226,11 +226,19 @@ struct Text {
     shape: Shape,
     rotation: Option<Rotation>,
     norms: Option<HeadNorms>,
+    distances: Option<Distances>,
+    reach: Option<usize>,
 }
 
 impl Text {
-    fn new(length: usize, (heads, kv_heads, size): (usize, usize, usize), turned: bool) -> Self {
-        let shape = Shape { heads, kv_heads, size, causal: turned };
+    fn new(
+        length: usize,
+        (heads, kv_heads, size): (usize, usize, usize),
+        turned: bool,
+        near: bool,
+    ) -> Self {
+        let shape =
+            Shape { heads, kv_heads, size, causal: turned, scale: (size as f32).sqrt().recip() };
         let half = length.max(3) * size / 2;
         let norm = |seed| Norm { weight: numbers(size, seed), bias: None, epsilon: 1e-6 };
         Self {
@@ -239,6 +247,12 @@ impl Text {
             rotation: turned
                 .then(|| Rotation { cosines: numbers(half, 8), sines: numbers(half, 9) }),
             norms: turned.then(|| HeadNorms { query: norm(10), key: norm(11) }),
+            // For texts longer than this one, as a pack may hold.
+            distances: near.then(|| {
+                let longest = length.max(3) + 2;
+                Distances { added: numbers(heads * (2 * longest - 1), 12), length: longest }
+            }),
+            reach: near.then_some(5),
             shape,
         }
     }
@@ -250,6 +264,8 @@ impl Text {
             shape: &self.shape,
             rotation: self.rotation.as_ref(),
             norms: self.norms.as_ref(),
+            distances: self.distances.as_ref(),
+            reach: self.reach,
         };
         let mut contexts = vec![f32::NAN; self.starts[2] * self.shape.heads * self.shape.size];
         isa.attend_all(team, &projections, &mut contexts);
@@ -281,21 +297,31 @@ impl Text {
 
     /// The contexts of the second text in f64.
     fn plain(&self) -> Vec<f64> {
-        let Shape { heads, kv_heads, size, causal } = self.shape;
+        let Shape { heads, kv_heads, size, causal, .. } = self.shape;
         let length = self.starts[2] - self.starts[1];
         let mut contexts = Vec::new();
         for query in 0..length {
             for head in 0..heads {
                 let group = head / (heads / kv_heads);
                 let own = self.row(0, head, query);
-                let seen = if causal { query + 1 } else { length };
+                let end = if causal { query + 1 } else { length };
+                let seen = match self.reach {
+                    Some(reach) => query.saturating_sub(reach)..end.min(query + reach + 1),
+                    None => 0..end,
+                };
+                let added = |key: usize| match &self.distances {
+                    Some(Distances { added, length }) => {
+                        f64::from(added[head * (2 * length - 1) + length - 1 + key - query])
+                    }
+                    None => 0.0,
+                };
                 let score = |key: usize| -> f64 {
                     let products = own.iter().zip(self.row(1, group, key)).map(|(a, b)| a * b);
-                    products.sum::<f64>() / (size as f64).sqrt()
+                    products.sum::<f64>() / (size as f64).sqrt() + added(key)
                 };
-                let weights: Vec<f64> = (0..seen).map(|key| score(key).exp()).collect();
+                let weights: Vec<f64> = seen.clone().map(|key| score(key).exp()).collect();
                 let sum: f64 = weights.iter().sum();
-                let rows: Vec<Vec<f64>> = (0..seen).map(|key| self.row(2, group, key)).collect();
+                let rows: Vec<Vec<f64>> = seen.map(|key| self.row(2, group, key)).collect();
                 for i in 0..size {
                     let values = weights.iter().zip(&rows).map(|(weight, row)| weight * row[i]);
                     contexts.push(values.sum::<f64>() / sum);
@@ -311,10 +337,13 @@ fn attention_of_odd_lengths() {
     let threads = Threads::new(2);
     let turn = threads.turn();
     for length in [1, 2, 13, 33, 70, 300] {
-        for (heads, turned) in
-            [((1, 1, 8), false), ((2, 2, 20), false), ((4, 2, 32), true), ((2, 1, 64), true)]
-        {
-            let text = Text::new(length, heads, turned);
+        for (heads, turned, near) in [
+            ((1, 1, 8), false, false),
+            ((2, 2, 20), false, true),
+            ((4, 2, 32), true, false),
+            ((2, 1, 64), true, true),
+        ] {
+            let text = Text::new(length, heads, turned, near);
             let want = text.plain();
             for isa in Isa::all() {
                 let got = text.attend(isa, Team::Alone);

@@ -19,6 +19,7 @@ enum Values {
 /// Rows that can be read.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
+    first: usize,
     pub(crate) rows: usize,
     columns: usize,
     values: Bytes<'a>,
@@ -40,8 +41,12 @@ impl Matrix {
 
     /// Takes a matrix of any type.
     pub(super) fn held(tensor: &Tensor, rows: usize, columns: usize) -> candle_core::Result<Self> {
-        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        Ok(Self { rows, columns, values: Values::Held(values) })
+        Ok(Self::of(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, rows, columns))
+    }
+
+    /// Takes the values of a matrix, row after row.
+    pub(super) fn of(values: Vec<f32>, rows: usize, columns: usize) -> Self {
+        Self { rows, columns, values: Values::Held(values) }
     }
 
     /// Says whether matrices of this type are read row by row.
@@ -57,14 +62,20 @@ impl Matrix {
             Values::Mapped(map, _) => Bytes::F32(map),
             Values::Held(values) => Bytes::Held(values),
         };
-        View { rows: self.rows, columns: self.columns, values }
+        View { first: 0, rows: self.rows, columns: self.columns, values }
     }
 }
 
 impl View<'_> {
+    /// Returns some of the rows.
+    pub(crate) fn part(self, first: usize, rows: usize) -> Self {
+        assert!(first + rows <= self.rows, "a part lies inside");
+        Self { first: self.first + first, rows, ..self }
+    }
+
     /// Reads a row.
     pub(crate) fn read(&self, row: usize, to: &mut [f32]) {
-        let (start, count) = (row * self.columns, self.columns);
+        let (start, count) = ((self.first + row) * self.columns, self.columns);
         let halves = |bytes: &[u8], to: &mut [f32], widen: fn(u16) -> f32| {
             let (halves, _) = bytes[2 * start..2 * (start + count)].as_chunks::<2>();
             to.iter_mut().zip(halves).for_each(|(x, half)| *x = widen(u16::from_le_bytes(*half)));

@@ -5,11 +5,11 @@ use modelfiles::recipe::Precision;
 use super::{Block, Encoder};
 use crate::{
     Error, Plan,
-    architectures::Slot,
-    executor::optional,
+    architectures::{Architecture, Part, Slot},
+    executor::{optional, token_table},
     kernels::{HeadNorms, Isa, Norm, Packed, Shape, Source},
     plan::{NormKind, Placement},
-    weights::{Matrix, View, Weights},
+    weights::{View, Weights},
 };
 
 /// Inputs whose products, 255·127 at most, add up to less than 2³¹.
@@ -18,7 +18,7 @@ const MOST_INTEGER_INPUTS: usize = 66_000;
 /// Fills slots from weight files.
 pub(crate) struct Loader<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) stem: fn(Slot) -> String,
+    pub(crate) architecture: &'a Architecture,
     pub(crate) weights: &'a Weights,
     pub(crate) isa: Isa,
     pub(crate) precision: Precision,
@@ -29,50 +29,56 @@ impl Loader<'_> {
     /// Reads every tensor that the plan has a slot for.
     pub(crate) fn encoder(&self) -> Result<Encoder, Error> {
         let plan = self.plan;
-        let before = plan.placement == Placement::Before;
         let shape = Shape {
             heads: plan.heads,
             kv_heads: plan.kv_heads,
             size: plan.head_size,
             causal: plan.causal,
+            scale: plan.scale,
         };
+        let ends_normal = plan.placement != Placement::After;
         Ok(Encoder {
             isa: self.isa,
             shape,
-            tokens: self.matrix(Slot::TokenTable, plan.vocabulary, plan.hidden)?,
-            positions: self.positions()?,
+            tokens: token_table(plan, self.architecture, self.weights)?,
+            added: self.added()?,
             embedding_norm: optional(plan.embedding_norm, || self.norm(Slot::EmbeddingNorm))?,
+            distances: self.distances()?,
             blocks: (0..plan.layers).map(|layer| self.block(layer)).collect::<Result<_, _>>()?,
-            final_norm: optional(before, || self.norm(Slot::FinalNorm))?,
+            final_norm: optional(ends_normal, || self.norm(Slot::FinalNorm))?,
             plan: plan.clone(),
         })
     }
 
     fn block(&self, layer: usize) -> Result<Block, Error> {
-        let plan = self.plan;
-        let (h, inner) = (plan.hidden, plan.inner);
-        let (query, key) = (plan.query_width(), plan.key_width());
-        let projections =
-            [(Slot::Query(layer), query), (Slot::Key(layer), key), (Slot::Value(layer), key)];
+        let (plan, biases) = (self.plan, self.plan.biases);
+        let (h, inner, query) = (plan.hidden, plan.inner, plan.query_width());
+        let projections = [Slot::Query(layer), Slot::Key(layer), Slot::Value(layer)];
         let head_norms = || {
             let query = self.rms_norm(Slot::QueryNorm(layer), plan.head_size)?;
             Ok(HeadNorms { query, key: self.rms_norm(Slot::KeyNorm(layer), plan.head_size)? })
         };
+        let linear = |slot, inputs, bias| self.linear(&[slot], inputs, bias, self.precision);
+        let around = plan.placement == Placement::Around;
         Ok(Block {
-            projection: self.linear(&projections, h, self.projection_precision(layer))?,
-            head_norms: optional(plan.head_norm, head_norms)?,
-            attention_output: self.linear(
-                &[(Slot::AttentionOutput(layer), h)],
-                query,
-                self.precision,
+            reach: plan.reach(layer),
+            projection: self.linear(
+                &projections,
+                h,
+                biases.projection,
+                self.projection_precision(layer),
             )?,
-            attention_norm: self.norm(Slot::AttentionNorm(layer))?,
-            gate: optional(plan.gated, || {
-                self.linear(&[(Slot::Gate(layer), inner)], h, self.precision)
+            head_norms: optional(plan.head_norm, head_norms)?,
+            attention_output: linear(Slot::AttentionOutput(layer), query, biases.output)?,
+            attention_norm: optional(plan.has_attention_norm(layer), || {
+                self.norm(Slot::AttentionNorm(layer))
             })?,
-            up: self.linear(&[(Slot::Up(layer), inner)], h, self.precision)?,
-            down: self.linear(&[(Slot::Down(layer), h)], inner, self.precision)?,
+            attention_after_norm: optional(around, || self.norm(Slot::AttentionAfterNorm(layer)))?,
+            gate: optional(plan.gated, || linear(Slot::Gate(layer), h, biases.up))?,
+            up: linear(Slot::Up(layer), h, biases.up)?,
+            down: linear(Slot::Down(layer), inner, biases.down)?,
             output_norm: self.norm(Slot::OutputNorm(layer))?,
+            output_after_norm: optional(around, || self.norm(Slot::OutputAfterNorm(layer)))?,
         })
     }
 
@@ -88,18 +94,27 @@ impl Loader<'_> {
     /// Packs layers that read the same inputs as one.
     fn linear(
         &self,
-        parts: &[(Slot, usize)],
+        slots: &[Slot],
         inputs: usize,
+        has_bias: bool,
         precision: Precision,
     ) -> Result<Packed, Error> {
-        let matrix = |(slot, outputs): &(Slot, usize)| self.matrix(*slot, *outputs, inputs);
+        let parts = slots.iter().map(|slot| self.architecture.part(*slot, self.plan));
+        let parts: Vec<_> = parts.collect();
+        let matrix = |part: &Part| self.weights.matrix(&part.stem, part.of, inputs);
         let matrices = parts.iter().map(matrix).collect::<Result<Vec<_>, _>>()?;
-        let views: Vec<View<'_>> = matrices.iter().map(Matrix::view).collect();
+        let views: Vec<View<'_>> = matrices
+            .iter()
+            .zip(&parts)
+            .map(|(matrix, part)| matrix.view().part(part.first, part.rows))
+            .collect();
         let mut bias = Vec::new();
-        for (slot, outputs) in parts {
-            bias.extend(match self.plan.biases {
-                true => self.vector(&(self.stem)(*slot), "bias", *outputs)?,
-                false => vec![0.0; *outputs],
+        for part in &parts {
+            bias.extend(match has_bias {
+                true => {
+                    self.vector(&part.stem, "bias", part.of)?[part.first..][..part.rows].to_vec()
+                }
+                false => vec![0.0; part.rows],
             });
         }
         let precision = match precision {
@@ -112,36 +127,54 @@ impl Loader<'_> {
         Ok(Packed::new(&source, self.isa.format(precision), self.isa.tile().1, self.threads))
     }
 
-    /// Returns the position rows, each with the row of token type 0 added.
-    fn positions(&self) -> Result<Vec<f32>, Error> {
+    /// Returns what is added to the rows of tokens: the position rows, each with the row of token type 0; that row
+    /// alone where there is no position table.
+    fn added(&self) -> Result<Vec<f32>, Error> {
         let (rows, width) = (self.plan.positions.rows(), self.plan.hidden);
-        let mut positions = vec![0.0; rows * width];
+        let types = self.plan.token_types;
+        let mut added = vec![0.0; if rows == 0 && types > 0 { width } else { rows * width }];
         if rows > 0 {
-            let table = self.matrix(Slot::PositionTable, rows, width)?;
+            let table = self.weights.matrix(&self.stem(Slot::PositionTable), rows, width)?;
             let view = table.view();
-            positions.chunks_exact_mut(width).enumerate().for_each(|(i, row)| view.read(i, row));
+            added.chunks_exact_mut(width).enumerate().for_each(|(i, row)| view.read(i, row));
         }
-        if rows > 0 && self.plan.token_types > 0 {
-            let table = self.matrix(Slot::TypeTable, self.plan.token_types, width)?;
+        if types > 0 {
+            let table = self.weights.matrix(&self.stem(Slot::TypeTable), types, width)?;
             let mut first = vec![0.0; width];
             table.view().read(0, &mut first);
-            for row in positions.chunks_exact_mut(width) {
+            for row in added.chunks_exact_mut(width) {
                 row.iter_mut().zip(&first).for_each(|(x, t)| *x += t);
             }
         }
-        Ok(positions)
+        Ok(added)
+    }
+
+    fn distances(&self) -> Result<Vec<f32>, Error> {
+        let rows = self.plan.distances.map_or(0, |distances| distances.buckets());
+        if rows == 0 {
+            return Ok(Vec::new());
+        }
+        let stem = self.stem(Slot::DistanceTable);
+        Ok(self.weights.weight(&stem, &[rows, self.plan.heads])?.flatten_all()?.to_vec1()?)
     }
 
     fn norm(&self, slot: Slot) -> Result<Norm, Error> {
-        if self.plan.norm == NormKind::Rms {
-            return self.rms_norm(slot, self.plan.hidden);
-        }
-        let bias = self.vector(&(self.stem)(slot), "bias", self.plan.hidden)?;
-        Ok(Norm { bias: Some(bias), ..self.rms_norm(slot, self.plan.hidden)? })
+        let norm = self.rms_norm(slot, self.plan.hidden)?;
+        Ok(match self.plan.norm {
+            NormKind::Rms | NormKind::RmsLessOne => norm,
+            NormKind::Unbiased => Norm { bias: Some(vec![0.0; self.plan.hidden]), ..norm },
+            NormKind::Layer => {
+                let bias = self.vector(&self.stem(slot), "bias", self.plan.hidden)?;
+                Norm { bias: Some(bias), ..norm }
+            }
+        })
     }
 
     fn rms_norm(&self, slot: Slot, width: usize) -> Result<Norm, Error> {
-        let weight = self.vector(&(self.stem)(slot), "weight", width)?;
+        let mut weight = self.vector(&self.stem(slot), "weight", width)?;
+        if self.plan.norm == NormKind::RmsLessOne {
+            weight.iter_mut().for_each(|weight| *weight += 1.0);
+        }
         Ok(Norm { weight, bias: None, epsilon: self.plan.epsilon as f32 })
     }
 
@@ -153,8 +186,8 @@ impl Loader<'_> {
         Ok(tensor.to_vec1()?)
     }
 
-    fn matrix(&self, slot: Slot, rows: usize, columns: usize) -> Result<Matrix, Error> {
-        self.weights.matrix(&(self.stem)(slot), rows, columns)
+    fn stem(&self, slot: Slot) -> String {
+        self.architecture.stem(slot, self.plan)
     }
 }
 
