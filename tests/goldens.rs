@@ -2,8 +2,12 @@
 //! against goldens that `goldens/make.py` made.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "goldens/hub.rs"]
+mod hub;
 #[path = "goldens/precisions.rs"]
 mod precisions;
+#[path = "goldens/rerank.rs"]
+mod rerank;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -145,12 +149,17 @@ macro_rules! models {
             let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
             for path in names.filter(|path| path.is_dir()) {
                 let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-                let is_tested = [$($model),*].contains(&name.as_str()) || WAITING.contains(&name.as_str());
+                let is_tested = [$($model),*].contains(&name.as_str()) || WAITING.contains(&name.as_str())
+                    || RERANKERS.contains(&name.as_str());
                 assert!(is_tested, "{name}");
             }
         }
     };
 }
+
+/// Goldens of pairs, see rerank.rs.
+const RERANKERS: &[&str] =
+    &["rerank-bert", "rerank-modernbert", "rerank-ms-marco", "rerank-xlm-roberta"];
 
 /// Goldens of what cannot run yet.
 const WAITING: &[&str] = &[
@@ -159,12 +168,8 @@ const WAITING: &[&str] = &[
     "dpr-question",
     "jina2-code",
     "jina3-hub",
-    "rerank-bert",
     "rerank-deberta",
-    "rerank-modernbert",
-    "rerank-ms-marco",
     "rerank-qwen3",
-    "rerank-xlm-roberta",
     "splade-bert",
     "splade-distilbert",
     "splade-sum",
@@ -228,7 +233,9 @@ models! {
 
 #[test]
 fn every_pooling_of_the_recipe() {
-    for (name, cases) in golden("bert-mean").poolings {
+    let poolings = golden("bert-mean").poolings;
+    assert_eq!(poolings.len(), 6);
+    for (name, cases) in poolings {
         let pooling = Pooling::parse(&name).unwrap();
         let recipe = Recipe { pooling: Some(pooling), ..Recipe::default() };
         check(&files("bert-mean"), &recipe, Prompt::Default, &cases);
@@ -250,7 +257,9 @@ fn reconfigured(model: &str, from: &str, to: &str) -> (Files, tempfile::TempDir)
 
 #[test]
 fn every_activation() {
-    for (name, cases) in golden("bert-mean").activations {
+    let activations = golden("bert-mean").activations;
+    assert_eq!(activations.len(), 6);
+    for (name, cases) in activations {
         let wanted = format!("\"hidden_act\": \"{name}\"");
         let (files, _folder) = reconfigured("bert-mean", "\"hidden_act\": \"gelu\"", &wanted);
         check(&files, &Recipe::default(), Prompt::Default, &cases);
@@ -260,7 +269,6 @@ fn every_activation() {
 #[test]
 fn what_cannot_run_says_so() {
     for (from, to, words) in [
-        ("\"BertModel\"", "\"BertForSequenceClassification\"", "rerankers and classifiers"),
         ("\"model_type\": \"bert\"", "\"model_type\": \"mamba\"", "architecture 'mamba'"),
         ("\"hidden_act\": \"gelu\"", "\"hidden_act\": \"laplace\"", "activation 'laplace'"),
     ] {
@@ -322,6 +330,27 @@ fn hostile_sizes_are_refused() {
     ] {
         let (files, _folder) = reconfigured("qwen3", from, to);
         assert!(describe(&files).is_err(), "{to}");
+    }
+    for (model, from, to) in [
+        ("mistral", "\"sliding_window\": 12", "\"sliding_window\": 0"),
+        (
+            "mpnet",
+            "\"relative_attention_num_buckets\": 32",
+            "\"relative_attention_num_buckets\": 3",
+        ),
+        (
+            "t5",
+            "\"relative_attention_max_distance\": 128",
+            "\"relative_attention_max_distance\": 2",
+        ),
+        ("t5", "\"d_kv\": 8", "\"d_kv\": 0"),
+        ("gte-hub", "\"type_vocab_size\": 1", "\"type_vocab_size\": 1e30"),
+        ("gemma", "\"query_pre_attn_scalar\": 12", "\"query_pre_attn_scalar\": 0"),
+        ("llama-scaled", "\"factor\": 4.0", "\"factor\": 0"),
+        ("jina2", "\"num_attention_heads\": 6", "\"num_attention_heads\": 7"),
+    ] {
+        let (files, _folder) = reconfigured(model, from, to);
+        assert!(describe(&files).is_err(), "{model} {to}");
     }
     // A size that is possible but not that of the tensors fails when they are read.
     let (files, _folder) =

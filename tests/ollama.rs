@@ -18,6 +18,7 @@ mod names;
 mod openai;
 mod pull;
 mod recorded;
+mod rerank;
 mod show;
 mod store;
 mod unload;

@@ -8,6 +8,7 @@ mod list;
 mod ps;
 mod pull;
 mod push;
+mod rerank;
 mod rm;
 mod run;
 mod serve;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Run(run::Arguments),
     /// Turn lines or JSONL into JSONL with vectors
     Embed(embed::Arguments),
+    /// Sort lines by how well they answer a query
+    Rerank(rerank::Arguments),
     /// Unload a model from memory
     Stop(stop::Arguments),
     /// Fetch a model
@@ -59,6 +62,7 @@ impl Command {
             Self::Show(arguments) => show::run(arguments).await,
             Self::Run(arguments) => run::run(arguments).await,
             Self::Embed(arguments) => embed::run(arguments).await,
+            Self::Rerank(arguments) => rerank::run(arguments).await,
             Self::Stop(arguments) => stop::run(arguments).await,
             Self::Pull(arguments) => pull::run(arguments).await,
             Self::Push(arguments) => push::run(arguments).await,

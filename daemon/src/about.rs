@@ -31,7 +31,9 @@ pub(crate) fn describe(
 }
 
 fn known(description: &Description) -> Value {
+    let capability = if description.scoring.is_some() { "reranking" } else { "embedding" };
     json!({
+        "capabilities": [capability],
         "model_type": human::number(description.parameters),
         "file_type": description.stored_as,
         "context_length": description.plan.context_length(),

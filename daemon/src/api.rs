@@ -34,6 +34,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/blobs/{digest}", head(ollama::blobs::check).post(ollama::blobs::upload))
         .route("/api/embed", post(ollama::embed::embed))
         .route("/api/embeddings", post(ollama::embed::embeddings))
+        .route("/api/rerank", post(ollama::rerank::rerank))
         .route("/api/generate", post(ollama::unload::generate))
         .route("/api/chat", post(ollama::unload::chat))
         .route("/v1/embeddings", post(openai::embeddings))

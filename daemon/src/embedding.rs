@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::{Embedder, Output, Overflow};
+use engine::{Embedder, Output, Overflow, Scoring};
 use futures_util::StreamExt as _;
 use modelfiles::KeepAlive;
 
@@ -24,6 +24,8 @@ pub(crate) enum Input {
     Text(String),
     /// Token ids of the model's own vocabulary.
     Ids(Vec<u32>),
+    /// A query and a document, for a reranker.
+    Pair(Arc<str>, String),
 }
 
 impl Input {
@@ -32,6 +34,7 @@ impl Input {
         match self {
             Self::Text(text) => text.len(),
             Self::Ids(ids) => size_of_val(ids.as_slice()),
+            Self::Pair(query, document) => query.len() + document.len(),
         }
     }
 }
@@ -75,18 +78,52 @@ pub(crate) async fn embed(
     app: &Arc<App>,
     model: &Model,
     request: Request,
-    mut write: impl FnMut(&[f32]) + Send,
+    write: impl FnMut(&[f32]) + Send,
 ) -> Result<Embedded, Error> {
+    let is_embedder = |embedder: &Embedder| match embedder.description().scoring {
+        Some(_) => Err(unable(model, "embeddings; it is a reranker")),
+        None => Ok(()),
+    };
+    Ok(compute(app, model, request, is_embedder, write).await?.0)
+}
+
+/// Does the same for the pairs of a reranker, whose vectors are single numbers; also returns what makes scores of
+/// them.
+pub(crate) async fn rank(
+    app: &Arc<App>,
+    model: &Model,
+    request: Request,
+    write: impl FnMut(&[f32]) + Send,
+) -> Result<(Embedded, Scoring), Error> {
+    let scoring = |embedder: &Embedder| {
+        embedder.description().scoring.ok_or_else(|| unable(model, "reranking"))
+    };
+    compute(app, model, request, scoring, write).await
+}
+
+/// Returns the error of a model that is of another kind, in Ollama's words.
+fn unable(model: &Model, what: &str) -> Error {
+    Error::BadRequest(format!("\"{}\" does not support {what}", model.stored.name))
+}
+
+async fn compute<T>(
+    app: &Arc<App>,
+    model: &Model,
+    request: Request,
+    check: impl FnOnce(&Embedder) -> Result<T, Error> + Send,
+    mut write: impl FnMut(&[f32]) + Send,
+) -> Result<(Embedded, T), Error> {
     let started = Instant::now();
     if request.inputs.len() > MOST_INPUTS {
         let text = format!("{} inputs, at most {MOST_INPUTS} are allowed", request.inputs.len());
         return Err(Error::BadRequest(text));
     }
     let (lease, own_num_ctx) = lease(app, model, request.keep_alive).await?;
+    let checked = check(&lease.embedder)?;
     let num_ctx = request.num_ctx.filter(|n| *n >= 0).or(own_num_ctx.filter(|n| *n >= 0));
     let mut embedded = Embedded { inputs: Vec::new(), load: started.elapsed() };
     if request.inputs.is_empty() {
-        return Ok(embedded);
+        return Ok((embedded, checked));
     }
     refuse_zero(num_ctx, request.overflow)?;
     let wanted = num_ctx.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -113,7 +150,7 @@ pub(crate) async fn embed(
             else => {}
         }
     }
-    Ok(embedded)
+    Ok((embedded, checked))
 }
 
 fn finite(vector: Option<Vec<f32>>, index: usize) -> Result<Vec<f32>, Error> {

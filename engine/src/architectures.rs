@@ -207,11 +207,6 @@ pub(crate) fn plan(config: &Settings) -> Result<(&'static Architecture, Plan), E
         let class = own_code.unwrap_or_default();
         Error::Unsupported(format!("models that bring their own code cannot run: '{class}'"))
     })?;
-    if is_classifier(config) {
-        return Err(Error::Unsupported(
-            "rerankers and classifiers cannot run in this version".to_owned(),
-        ));
-    }
     let plan = (architecture.plan)(config)?;
     check(config, &plan)?;
     Ok((architecture, plan))
@@ -223,15 +218,6 @@ fn own_code(config: &Settings) -> Option<&str> {
     let class = ["AutoModel", "AutoModelForMaskedLM", "AutoModelForCausalLM"];
     let class = class.iter().find_map(|key| map.get(*key)).and_then(Value::as_str);
     Some(class.unwrap_or("unknown").rsplit('.').next().unwrap_or_default())
-}
-
-/// Says whether the model was trained to score its input: its hidden states are no embeddings.
-fn is_classifier(config: &Settings) -> bool {
-    let names = config.get(&["architectures"]).and_then(Value::as_array);
-    names.is_some_and(|names| {
-        let mut names = names.iter().filter_map(Value::as_str);
-        names.any(|name| name.ends_with("ForSequenceClassification"))
-    })
 }
 
 /// Returns the error for a `model_type` that no architecture serves.
@@ -308,6 +294,11 @@ fn rotary(
     let settings =
         layers.and_then(|layers| settings.and_then(|settings| settings.get(layers))).or(settings);
     let setting = |key: &str| settings.and_then(|settings| settings.get(key));
+    let part = setting("partial_rotary_factor").or_else(|| config.get(&["partial_rotary_factor"]));
+    if part.is_some_and(|part| part.as_f64() != Some(1.0)) {
+        let what = "heads that are turned in part";
+        return Err(Error::Unsupported(format!("{what} cannot run in this version")));
+    }
     let number = |key: &str, default: f64| {
         let value = setting(key).map_or(Some(default), Value::as_f64);
         let value = value.filter(|value| *value > 0.0 && value.is_finite());

@@ -9,7 +9,7 @@ use crate::{
     executor::Encoder,
     heads::{self, Heads},
     processor::Arithmetic,
-    repository::{Repository, Step},
+    repository::{Repository, Scoring, Step},
     threads::Team,
     tokens::{Overflow, Prompt, Tokeniser, Tokens},
 };
@@ -41,6 +41,8 @@ pub struct Description {
     pub pooling: Vec<Pooling>,
     /// Whether the vectors come out with length 1.
     pub normalizes: bool,
+    /// What makes a score of the number that comes out, if the model is a reranker and no embedder.
+    pub scoring: Option<Scoring>,
     /// What its products are computed with.
     pub precision: Precision,
     /// Bytes that the loaded model holds, and the most that a forward pass adds.
@@ -107,6 +109,7 @@ fn description(
         dimensions: repository.dimensions.map_or(dimensions, |cut| cut.min(dimensions)),
         max_tokens,
         pooling: repository.pooling.modes.clone(),
+        scoring: repository.scoring,
         normalizes: repository.steps.last() == Some(&Step::Normalize),
         precision,
         memory_bytes: processor.weight_bytes(&plan, precision)
@@ -131,7 +134,7 @@ impl Embedder {
         });
         Ok(Self {
             tokeniser: tokeniser.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
-            heads: Heads::load(&repository, processor.arithmetic)?,
+            heads: Heads::load(&repository, processor.arithmetic, plan.hidden)?,
             dimensions: repository.dimensions,
             description: description(&repository, plan, census, (processor, precision))?,
             encoder: encoder?,
@@ -165,6 +168,11 @@ impl Embedder {
         overflow: Overflow,
     ) -> Result<Tokens, Error> {
         self.tokeniser.encode(text, prompt, limit, overflow)
+    }
+
+    /// Tokenises a query and a document, which a reranker reads at once.
+    pub fn tokenize_pair(&self, pair: (&str, &str), limit: usize) -> Result<Tokens, Error> {
+        self.tokeniser.encode_pair(pair, limit)
     }
 
     /// Takes token ids of this model's vocabulary, with or without its special tokens.

@@ -22,6 +22,7 @@ pub(crate) struct Heads {
 
 enum Head {
     Dense(Dense, Activation),
+    Norm { weight: Vec<f32>, bias: Vec<f32>, epsilon: f32 },
     Normalize,
 }
 
@@ -32,15 +33,30 @@ enum Dense {
 }
 
 impl Heads {
-    /// Loads the dense layers that the repository names.
-    pub(crate) fn load(repository: &Repository<'_>, arithmetic: Arithmetic) -> Result<Self, Error> {
+    /// Loads the layers that the repository names, behind an encoder of this width.
+    pub(crate) fn load(
+        repository: &Repository<'_>,
+        arithmetic: Arithmetic,
+        width: usize,
+    ) -> Result<Self, Error> {
         let load = |step: &Step| match step {
             Step::Normalize => Ok(Head::Normalize),
-            Step::Dense { folder, inputs, outputs, bias, activation } => {
-                let weights = repository.module_weights(folder)?;
-                let weight = weights.weight("linear", &[*outputs, *inputs])?;
-                let bias = bias.then(|| weights.bias("linear", *outputs)).transpose()?;
+            Step::Dense { folder, stem, inputs, outputs, bias, activation } => {
+                let mut weights = repository.module_weights(folder)?;
+                weights.anchor(&format!("{stem}.weight"))?;
+                let weight = weights.weight(stem, &[*outputs, *inputs])?;
+                let bias = bias.then(|| weights.bias(stem, *outputs)).transpose()?;
                 Ok(Head::Dense(Dense::new(weight, bias, arithmetic)?, *activation))
+            }
+            Step::Norm { folder, stem, bias, epsilon } => {
+                let mut weights = repository.module_weights(folder)?;
+                weights.anchor(&format!("{stem}.weight"))?;
+                let weight: Vec<f32> = weights.weight(stem, &[width])?.to_vec1()?;
+                let bias = match bias {
+                    true => weights.bias(stem, width)?.to_vec1()?,
+                    false => vec![0.0; width],
+                };
+                Ok(Head::Norm { weight, bias, epsilon: *epsilon as f32 })
             }
         };
         let steps = repository.steps.iter().map(load).collect::<Result<_, Error>>()?;
@@ -69,6 +85,9 @@ impl Heads {
         for step in &self.steps {
             match step {
                 Head::Normalize => vectors.iter_mut().for_each(|vector| normalize(vector)),
+                Head::Norm { weight, bias, epsilon } => {
+                    vectors.iter_mut().for_each(|row| norm(row, weight, bias, *epsilon));
+                }
                 Head::Dense(dense, activation) => vectors = dense.forward(vectors, *activation)?,
             }
         }
@@ -142,6 +161,17 @@ fn weighted(rows: &[f32], width: usize, weight: impl Fn(usize) -> f32, divisor: 
     }
     sum.iter_mut().for_each(|s| *s /= divisor);
     sum
+}
+
+/// Normalises a row as a layer of the encoder does.
+fn norm(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+    let count = row.len() as f32;
+    let mean = row.iter().sum::<f32>() / count;
+    let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / count;
+    let scale = 1.0 / (variance + epsilon).sqrt();
+    for ((x, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
+        *x = (*x - mean) * scale * weight + bias;
+    }
 }
 
 /// Divides a vector by its Euclidean norm; a zero vector stays zero.

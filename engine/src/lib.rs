@@ -24,6 +24,7 @@ pub use error::Error;
 pub use kernels::Isa;
 pub use plan::Plan;
 pub use processor::{Arithmetic, Processor};
+pub use repository::Scoring;
 pub use threads::Threads;
 pub use tokens::{Overflow, Prompt, Tokens};
 

@@ -126,8 +126,8 @@ pub enum Positions {
     Rotary {
         /// By which angle each pair turns from one token to the next.
         frequencies: Vec<f32>,
-        /// The same for layers with a window.
-        near: Vec<f32>,
+        /// The same for layers with a window, where they differ.
+        near: Option<Vec<f32>>,
         /// The most tokens that the model was made for.
         context: usize,
     },

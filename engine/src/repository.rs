@@ -4,6 +4,7 @@
 //! name, because 6.x moved every class. Without `modules.json` the model is a transformer with mean pooling, which
 //! is what sentence-transformers does with such a folder.
 
+mod classifier;
 mod modules;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use modelfiles::recipe::{Pooling, Recipe, Side};
 use serde_json::Value;
 
+pub use self::classifier::Scoring;
 use self::modules::Module;
 use crate::{Error, Files, plan::Activation, settings::Settings, weights::Weights};
 
@@ -31,8 +33,17 @@ pub(crate) struct PoolingStep {
 /// A step behind the pooling.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
-    /// A linear layer; its weights lie in `folder`.
-    Dense { folder: String, inputs: usize, outputs: usize, bias: bool, activation: Activation },
+    /// A linear layer; its weights lie in `folder`, under a name that ends with `stem`.
+    Dense {
+        folder: String,
+        stem: String,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+        activation: Activation,
+    },
+    /// A layer norm, likewise.
+    Norm { folder: String, stem: String, bias: bool, epsilon: f64 },
     /// Division by the Euclidean norm.
     Normalize,
 }
@@ -47,6 +58,12 @@ pub(crate) struct Repository<'a> {
     pub(crate) config: Settings,
     pub(crate) pooling: PoolingStep,
     pub(crate) steps: Vec<Step>,
+    /// What makes a score of the number that comes out, if the model is a reranker.
+    pub(crate) scoring: Option<Scoring>,
+    /// Whether the second of two texts has token type 1.
+    pub(crate) tells_texts_apart: bool,
+    /// Tokens before and behind every text that `tokenizer.json` may not know of.
+    pub(crate) ends: [Option<String>; 2],
     /// Prompts by name.
     pub(crate) prompts: BTreeMap<String, String>,
     pub(crate) default_prompt: Option<String>,
@@ -69,17 +86,17 @@ impl<'a> Repository<'a> {
             .find(|module| ["Transformer", STATIC].contains(&module.kind.as_str()))
             .map_or_else(String::new, |module| module.folder.clone());
         let mut steps = Vec::new();
-        let config = if modules.iter().any(|module| module.kind == STATIC) {
-            table(files, &folder, "static")?
-        } else {
-            let path = format!("{folder}config.json");
-            let config = optional(files, &path)?.ok_or_else(|| Error::file(&path, "missing"))?;
-            if config.text(&["model_type"]) == Some("model2vec") {
+        let path = format!("{folder}config.json");
+        let config = match optional(files, &path)? {
+            // Model2Vec's own definition holds for its models, also where sentence-transformers can open them.
+            Some(config) if config.text(&["model_type"]) == Some("model2vec") => {
                 steps.extend(config.flag(&["normalize"]).then_some(Step::Normalize));
                 table(files, &folder, "model2vec")?
-            } else {
-                config
             }
+            _ if modules.iter().any(|module| module.kind == STATIC) => {
+                table(files, &folder, "static")?
+            }
+            config => config.ok_or_else(|| Error::file(&path, "missing"))?,
         };
         let mut repository = Self {
             files,
@@ -87,6 +104,9 @@ impl<'a> Repository<'a> {
             config,
             folder,
             steps,
+            scoring: None,
+            tells_texts_apart: true,
+            ends: [None, None],
             prompts: BTreeMap::new(),
             default_prompt: None,
             max_tokens: None,
@@ -95,6 +115,7 @@ impl<'a> Repository<'a> {
             truncation_side: Side::Right,
             dimensions: None,
         };
+        repository.read_classifier()?;
         repository.read_modules(&modules)?;
         repository.read_prompts()?;
         repository.read_limits()?;
@@ -118,12 +139,23 @@ impl<'a> Repository<'a> {
         beside.or_else(|| self.files.get(name)).map(std::path::PathBuf::as_path)
     }
 
+    fn read_classifier(&mut self) -> Result<(), Error> {
+        let other = optional(self.files, "config_sentence_transformers.json")?;
+        if let Some(found) = classifier::read(&self.config, other.as_ref(), &self.folder)? {
+            (self.pooling, self.steps) = (found.pooling, found.steps);
+            self.scoring = Some(found.scoring);
+        }
+        Ok(())
+    }
+
     fn read_modules(&mut self, list: &[Module]) -> Result<(), Error> {
         for module in list {
             match module.kind.as_str() {
                 "Pooling" => self.pooling = modules::pooling(self.files, &module.folder)?,
                 "Dense" => self.steps.push(modules::dense(self.files, &module.folder)?),
-                "Normalize" => self.steps.push(Step::Normalize),
+                "Normalize" if self.steps.last() != Some(&Step::Normalize) => {
+                    self.steps.push(Step::Normalize);
+                }
                 _ => {}
             }
         }
@@ -134,7 +166,7 @@ impl<'a> Repository<'a> {
         let name = "config_sentence_transformers.json";
         let Some(settings) = optional(self.files, name)? else { return Ok(()) };
         if let Some(kind) = settings.text(&["model_type"])
-            && kind != "SentenceTransformer"
+            && kind != if self.scoring.is_some() { "CrossEncoder" } else { "SentenceTransformer" }
         {
             return Err(Error::Unsupported(format!(
                 "models of type '{kind}' cannot run in this version"
@@ -164,16 +196,27 @@ impl<'a> Repository<'a> {
         {
             // Unlimited tokenizers say 1e30 here, which is no integer.
             longest = longest.or_else(|| settings.number(&["model_max_length"]));
+            // What transformers loads by this name has token types; the class without a name of its own has none.
+            let class = settings.text(&["tokenizer_class"]).unwrap_or("Bert");
+            self.tells_texts_apart = class.contains("Bert");
+            self.ends = ends(&settings, class);
             self.cased = settings.get(&["do_lower_case"]) == Some(&Value::Bool(false));
             if settings.text(&["truncation_side"]) == Some("left") {
                 self.truncation_side = Side::Left;
             }
         }
-        self.max_tokens = longest.filter(|n| *n >= 1.0).map(|n| n as usize);
+        // Static models have no positions, and nobody cuts their texts.
+        let is_static = matches!(self.config.text(&["model_type"]), Some("model2vec" | "static"));
+        let longest = longest.filter(|n| *n >= 1.0 && !is_static);
+        self.max_tokens = longest.map(|n| n as usize);
         Ok(())
     }
 
     fn obey(&mut self, recipe: &Recipe) {
+        if self.scoring.is_some() {
+            self.max_tokens = recipe.max_tokens.or(self.max_tokens);
+            return;
+        }
         if let Some(mode) = recipe.pooling {
             self.pooling.modes = vec![mode];
         }
@@ -210,10 +253,21 @@ fn refuse_unknown(modules: &[Module]) -> Result<(), Error> {
     }
 }
 
+/// Returns the tokens that the classes of Llama and Qwen2 put around a text when their settings say so, whatever the
+/// file of the tokenizer says.
+fn ends(settings: &Settings, class: &str) -> [Option<String>; 2] {
+    let obeys = class.contains("Llama") || class.contains("Qwen2");
+    [("add_bos_token", "bos_token"), ("add_eos_token", "eos_token")].map(|(switch, token)| {
+        let token = settings.get(&[token]).filter(|_| obeys && settings.flag(&[switch]))?;
+        token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+    })
+}
+
 /// Describes a table of static rows: its sizes stand in the header of its file alone.
 fn table(files: &Files, folder: &str, model_type: &str) -> Result<Settings, Error> {
     let weights = Weights::open(files, folder)?;
-    let shape = weights.shape(&["embeddings", "embedding.weight"]);
+    let shape =
+        weights.shape(&["embeddings", "embedding.weight", "embeddings.weight", "embedding"]);
     let Some([rows, width]) = shape else {
         return Err(Error::file(format!("{folder}model.safetensors"), "holds no table of rows"));
     };

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use modelfiles::recipe::Side;
 use tokenizers::{
-    AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer,
+    AddedToken, ModelWrapper, NormalizerWrapper, PostProcessor as _, Tokenizer, TruncationParams,
     models::wordpiece::WordPiece,
     normalizers::{self, BertNormalizer},
     pre_tokenizers::bert::BertPreTokenizer,
     processors::bert::BertProcessing,
+    truncate_encodings,
 };
 
 use crate::{Error, Plan, repository::Repository};
@@ -49,6 +50,8 @@ pub struct Tokens {
     pub truncated: bool,
     /// How many tokens at the start the pooling passes over.
     pub(crate) skipped: usize,
+    /// Where tokens of type 1 begin; behind the last if there are none.
+    pub(crate) second: usize,
 }
 
 /// The tokenizer of a model, shared by all threads.
@@ -64,6 +67,8 @@ pub(crate) struct Tokeniser {
     vocabulary: usize,
     /// Whether a text may have no token at all.
     may_be_empty: bool,
+    /// Whether the second of two texts has token type 1.
+    tells_texts_apart: bool,
     /// The token for what is unknown, where such tokens do not count.
     dropped: Option<u32>,
 }
@@ -79,13 +84,23 @@ impl Tokeniser {
             lower_case(&mut inner)?;
         }
         let is_static = plan.is_static();
-        let (before, after) = if is_static { (Vec::new(), Vec::new()) } else { specials(&inner)? };
+        let (mut before, mut after) =
+            if is_static { (Vec::new(), Vec::new()) } else { specials(&inner)? };
+        let id = |token: &Option<String>| inner.token_to_id(token.as_ref()?);
+        let [start, end] = repository.ends.each_ref().map(id);
+        if start.is_some() && before.first() != start.as_ref() {
+            before.splice(..0, start);
+        }
+        if end.is_some() && after.last() != end.as_ref() {
+            after.extend(end);
+        }
         // Model2Vec leaves unknown tokens out of the mean, StaticEmbedding does not.
         let drops = plan.architecture == "model2vec";
         let dropped = drops.then(|| unknown(&inner)).flatten();
         Ok(Self {
             dropped,
             may_be_empty: is_static,
+            tells_texts_apart: repository.tells_texts_apart && plan.token_types > 1,
             inner,
             before,
             after,
@@ -156,8 +171,37 @@ impl Tokeniser {
         let ids: Vec<u32> = [&self.before[..], &ids, &self.after].concat();
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
             Some(id) => Err(Error::Tokenizer(format!("token {id} is outside the vocabulary"))),
-            None => Ok(Tokens { ids, truncated, skipped: 0 }),
+            None => Ok(Tokens { second: ids.len(), ids, truncated, skipped: 0 }),
         }
+    }
+
+    /// Tokenises a pair of texts to at most `limit` tokens, which the longer one is cut for first.
+    pub(crate) fn encode_pair(
+        &self,
+        (first, second): (&str, &str),
+        limit: usize,
+    ) -> Result<Tokens, Error> {
+        let added = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(true));
+        let room = limit.checked_sub(added).filter(|room| *room > 1).ok_or(Error::NoRoom)?;
+        let whole = |text: &str| self.inner.encode_fast(self.enough(text, limit), false);
+        let (first, second) = (whole(first).map_err(error)?, whole(second).map_err(error)?);
+        let cut = TruncationParams { max_length: room, ..TruncationParams::default() };
+        let length = first.len() + second.len();
+        let (first, second) = truncate_encodings(first, Some(second), &cut).map_err(error)?;
+        let pair = self.inner.post_process(first, second, true).map_err(error)?;
+        let ids = pair.get_ids().to_vec();
+        let first_of_type_1 = pair.get_type_ids().iter().position(|kind| *kind > 0);
+        let second = first_of_type_1.filter(|_| self.tells_texts_apart).unwrap_or(ids.len());
+        if ids.iter().any(|id| *id as usize >= self.vocabulary) {
+            return Err(Error::Tokenizer("a token is outside the vocabulary".to_owned()));
+        }
+        Ok(Tokens { ids, truncated: length > room, skipped: 0, second })
+    }
+
+    /// Returns so much of a far too long text that more cannot matter.
+    fn enough<'a>(&self, text: &'a str, limit: usize) -> &'a str {
+        let bytes = LONG_TEXT_BYTES.max(limit.saturating_mul(BYTES_PER_TOKEN).saturating_mul(4));
+        if text.len() > bytes { part(text, bytes, Side::Right) } else { text }
     }
 
     fn may_cut(

@@ -103,16 +103,19 @@ impl Weights {
         names.iter().find_map(|name| Some(self.headers.get(*name)?.shape.as_slice()))
     }
 
-    /// Opens the rows of a static model: those of the file, or what tokens that share rows and weigh them make of
-    /// these.
+    /// Opens the rows of a static model, whose tensor has one of the names in `stem`, a bar between them: those of the
+    /// file, or what tokens that share rows and weigh them make of these.
     pub(crate) fn static_table(
         &self,
         stem: &str,
         tokens: usize,
         width: usize,
     ) -> Result<Matrix, Error> {
-        let name = format!("{}{stem}", self.prefix);
-        let shape = self.shape(&[&name, &format!("{name}.weight")]).unwrap_or_default();
+        let names = stem.split('|').flat_map(|stem| [stem.to_owned(), format!("{stem}.weight")]);
+        let name = names.into_iter().find(|name| self.headers.contains_key(name));
+        let name = name.ok_or_else(|| Error::file(&self.file, format!("no tensor '{stem}'")))?;
+        let stem = name.trim_end_matches(".weight");
+        let shape = self.shape(&[&name]).unwrap_or_default();
         let rows = shape.first().copied().unwrap_or_default();
         let table = self.matrix(stem, rows, width)?;
         let (mapping, scales) = (self.list("mapping")?, self.list("weights")?);

@@ -12,6 +12,8 @@ use crate::support::Daemon;
 
 /// More work than any machine does while a test waits.
 const TEXTS: usize = 20_000;
+/// By then the bulk load has been read and its texts wait.
+const READING: Duration = Duration::from_secs(3);
 const TEXT: &str = "why is the sky blue, and why is it red in the evening when the sun goes down? ";
 
 fn bulk(count: usize) -> String {
@@ -48,9 +50,11 @@ fn a_single_text_does_not_wait_for_a_bulk_load() {
     let single = json!({ "model": "all-minilm", "input": TEXT });
     ok(&daemon, "/api/embed", &single);
     let mut stream = begin(&daemon, &bulk(TEXTS));
-    for _ in 0..10 {
+    let (started, mut answered) = (Instant::now(), 0);
+    while answered < 10 || started.elapsed() < READING {
         ok(&daemon, "/api/embed", &single);
         get(&daemon, "/health");
+        answered += 1;
     }
     // The bulk load came first and is far from its end: nothing of its answer has been sent.
     stream.set_nonblocking(true).unwrap();

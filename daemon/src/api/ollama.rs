@@ -7,6 +7,7 @@ pub(crate) mod embed;
 mod events;
 pub(crate) mod models;
 pub(crate) mod pull;
+pub(crate) mod rerank;
 pub(crate) mod show;
 pub(crate) mod unload;
 

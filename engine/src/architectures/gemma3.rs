@@ -20,6 +20,9 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
     let head_size = config.size_or(&["head_dim"], 256, most::WIDTH)?;
     let context = config.size_or(&["max_position_embeddings"], 131_072, most::POSITIONS)?;
     let scale = config.number(&["query_pre_attn_scalar"]).unwrap_or(256.0);
+    if scale <= 0.0 {
+        return Err(config.error("'query_pre_attn_scalar' is no positive number"));
+    }
     let both_ways = config.flag(&["use_bidirectional_attention"]);
     Ok(Plan {
         head_size,
@@ -33,7 +36,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         embedding_scale: (plan.hidden as f32).sqrt(),
         positions: Positions::Rotary {
             frequencies: rotary(config, head_size, Some("full_attention"), 1_000_000.0)?,
-            near: near(config, head_size)?,
+            near: Some(near(config, head_size)?),
             context,
         },
         ..plan

@@ -9,7 +9,7 @@ use crate::{
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gte", "new"],
-    own_code: &["NewModel"],
+    own_code: &["NewModel", "GteModel"],
     plan,
     stem,
     ..Architecture::NONE
@@ -45,12 +45,20 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Rotary {
             frequencies: rotary(config, head_size, None, 160_000.0)?,
-            near: Vec::new(),
+            near: None,
             context: config.size_or(&["max_position_embeddings"], 8192, most::POSITIONS)?,
         },
-        token_types: config.number(&["type_vocab_size"]).map_or(0, |n| n as usize),
+        token_types: token_types(config)?,
         ..Plan::new(config, heads)
     })
+}
+
+/// Returns the rows of the token type table, of which there may be none.
+fn token_types(config: &Settings) -> Result<usize, Error> {
+    match config.number(&["type_vocab_size"]) {
+        None | Some(0.0) => Ok(0),
+        Some(_) => config.size(&["type_vocab_size"], most::POSITIONS),
+    }
 }
 
 fn stem(slot: Slot, plan: &Plan) -> String {

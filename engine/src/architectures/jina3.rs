@@ -11,7 +11,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
     let head_size = head_size(config, plan.hidden, plan.heads)?;
     let positions = Positions::Rotary {
         frequencies: rotary(config, head_size, None, 20_000.0)?,
-        near: Vec::new(),
+        near: None,
         context: plan.context_length(),
     };
     let epsilon = config.number(&["layer_norm_eps"]).unwrap_or(1e-5);

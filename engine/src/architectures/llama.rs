@@ -35,7 +35,7 @@ pub(super) fn plan(config: &Settings) -> Result<Plan, Error> {
         placement: Placement::Before,
         epsilon: config.number(&["rms_norm_eps"]).unwrap_or(1e-6),
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
-        positions: Positions::Rotary { near: frequencies.clone(), frequencies, context },
+        positions: Positions::Rotary { frequencies, near: None, context },
         token_types: 0,
         embedding_norm: false,
         ..Plan::new(config, heads)

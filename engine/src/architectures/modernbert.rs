@@ -45,7 +45,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Rotary {
             frequencies: turns("global_rope_theta", "full_attention", 160_000.0)?,
-            near: turns("local_rope_theta", "sliding_attention", 10_000.0)?,
+            near: Some(turns("local_rope_theta", "sliding_attention", 10_000.0)?),
             context: config.size_or(&["max_position_embeddings"], 8192, most::POSITIONS)?,
         },
         token_types: 0,

@@ -42,7 +42,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         epsilon: config.number(&["layer_norm_eps", "layer_norm_epsilon"]).unwrap_or(1e-12),
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Rotary {
-            near: Vec::new(),
+            near: None,
             frequencies,
             context: config.size_or(&context_keys(config), 2048, most::POSITIONS)?,
         },

@@ -18,7 +18,12 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
 fn plan(config: &Settings) -> Result<Plan, Error> {
     let plan = llama::plan(config)?;
     let biases = Biases { projection: true, ..Biases::NONE };
-    Ok(Plan { window: window(config, plan.layers)?, biases, ..plan })
+    // The code that gte-Qwen2 brings looks both ways unless it is told otherwise.
+    let causal = match config.get(&["is_causal"]) {
+        None => config.get(&["auto_map"]).is_none(),
+        Some(_) => plan.causal,
+    };
+    Ok(Plan { window: window(config, plan.layers)?, biases, causal, ..plan })
 }
 
 /// Returns the window of the layers behind the first few, where it is switched on.

@@ -25,7 +25,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         head_norm: true,
         scale: (head_size as f32).sqrt().recip(),
         window: qwen2::window(config, plan.layers)?,
-        positions: Positions::Rotary { near: frequencies.clone(), frequencies, context },
+        positions: Positions::Rotary { frequencies, near: None, context },
         ..plan
     })
 }

@@ -29,10 +29,10 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
     })
 }
 
-fn stem(slot: Slot, plan: &Plan) -> String {
+fn stem(slot: Slot, _: &Plan) -> String {
     match slot {
-        Slot::TokenTable if plan.architecture == "static" => "embedding".to_owned(),
-        Slot::TokenTable => "embeddings".to_owned(),
+        // sentence-transformers takes either name.
+        Slot::TokenTable => "embeddings|embedding".to_owned(),
         other => absent(other),
     }
 }

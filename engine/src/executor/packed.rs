@@ -39,9 +39,11 @@ pub(crate) struct Encoder {
     isa: Isa,
     shape: Shape,
     tokens: Matrix,
-    /// Position rows, with the row of token type 0 added: every token of a single text has that type. That row alone
-    /// where there are no position rows, and nothing where there is neither.
+    /// Position rows, with the row of token type 0 added. That row alone where there are no position rows, and nothing
+    /// where there is neither.
     added: Vec<f32>,
+    /// By how much the row of token type 1 differs, if there is one.
+    second_type: Vec<f32>,
     embedding_norm: Option<Norm>,
     /// What is learned of distances: a row for each bucket.
     distances: Vec<f32>,
@@ -92,7 +94,7 @@ struct Pass<'a> {
     team: Team<'a>,
     starts: &'a [usize],
     rotation: Option<Rotation>,
-    /// The rotation of layers with a window.
+    /// The rotation of layers with a window, where it differs.
     near: Option<Rotation>,
     distances: Option<Distances>,
 }
@@ -139,8 +141,10 @@ impl Encoder {
     fn embed(&self, texts: &[&Tokens], hidden: &mut [f32]) {
         let width = self.plan.hidden;
         let table = self.tokens.view();
-        let places = texts.iter().flat_map(|text| text.ids.iter().enumerate());
-        for (row, (at, id)) in hidden.chunks_exact_mut(width).zip(places) {
+        let places = texts.iter().flat_map(|text| {
+            text.ids.iter().enumerate().map(|(at, id)| (at, id, at >= text.second))
+        });
+        for (row, (at, id, is_second)) in hidden.chunks_exact_mut(width).zip(places) {
             table.read(*id as usize, row);
             if self.plan.embedding_scale != 1.0 {
                 row.iter_mut().for_each(|x| *x *= self.plan.embedding_scale);
@@ -151,6 +155,9 @@ impl Encoder {
             };
             if let Some(added) = self.added.get(place * width..(place + 1) * width) {
                 row.iter_mut().zip(added).for_each(|(x, y)| *x += y);
+            }
+            if is_second {
+                row.iter_mut().zip(&self.second_type).for_each(|(x, y)| *x += y);
             }
             if let Some(norm) = &self.embedding_norm {
                 self.isa.norm(norm, row, width);
@@ -167,8 +174,7 @@ impl Encoder {
             cosines: positions::angles(frequencies, length).map(f32::cos).collect(),
             sines: positions::angles(frequencies, length).map(f32::sin).collect(),
         };
-        let near = self.plan.window.is_some().then(|| rotation(near));
-        (Some(rotation(frequencies)), near)
+        (Some(rotation(frequencies)), near.as_deref().map(rotation))
     }
 
     /// Returns what is added to scores, by distance.
@@ -204,7 +210,7 @@ impl Pass<'_> {
             values,
             starts: self.starts,
             shape: &self.encoder.shape,
-            rotation: block.reach.map_or(&self.rotation, |_| &self.near).as_ref(),
+            rotation: block.reach.and(self.near.as_ref()).or(self.rotation.as_ref()),
             norms: block.head_norms.as_ref(),
             distances: self.distances.as_ref(),
             reach: block.reach,

@@ -23,8 +23,7 @@ pub(crate) struct Encoder {
     plan: Plan,
     tokens: Matrix,
     positions: Option<Tensor>,
-    /// The row of token type 0, which every token of a single text has.
-    token_type: Option<Tensor>,
+    token_types: Option<Tensor>,
     embedding_norm: Option<Norm>,
     /// What is learned of distances: a row for each bucket.
     distances: Vec<f32>,
@@ -63,8 +62,8 @@ impl Encoder {
             positions: optional(plan.positions.rows() > 0, || {
                 loader.table(Slot::PositionTable, plan.positions.rows())
             })?,
-            token_type: optional(plan.token_types > 0, || {
-                Ok(loader.table(Slot::TypeTable, plan.token_types)?.narrow(0, 0, 1)?)
+            token_types: optional(plan.token_types > 0, || {
+                loader.table(Slot::TypeTable, plan.token_types)
             })?,
             embedding_norm: optional(plan.embedding_norm, || loader.norm(Slot::EmbeddingNorm))?,
             distances: loader.distances()?,
@@ -103,8 +102,12 @@ impl Encoder {
             let numbers = texts.iter().flat_map(|text| *first..first + text.ids.len());
             x = (x + rows(table, numbers.map(|number| number as u32).collect())?)?;
         }
-        if let Some(row) = &self.token_type {
-            x = x.broadcast_add(row)?;
+        if let Some(table) = &self.token_types {
+            let kind = |text: &Tokens| {
+                let second = text.second;
+                (0..text.ids.len()).map(move |at| u32::from(at >= second))
+            };
+            x = (x + rows(table, texts.iter().flat_map(|text| kind(text)).collect())?)?;
         }
         match &self.embedding_norm {
             Some(norm) => norm.forward(&x),
@@ -143,12 +146,13 @@ impl Encoder {
         let (plan, length) = (&self.plan, x.dim(0)?);
         let query = self.heads(&block.query, block.query_norm.as_ref(), x)?;
         let key = self.heads(&block.key, block.key_norm.as_ref(), x)?;
-        let (query, key) = match (&plan.positions, plan.reach(block.layer)) {
-            (Positions::Rotary { near: by, .. }, Some(_))
-            | (Positions::Rotary { frequencies: by, .. }, None) => {
+        let (query, key) = match &plan.positions {
+            Positions::Rotary { frequencies, near, .. } => {
+                let near = near.as_ref().filter(|_| plan.reach(block.layer).is_some());
+                let by = near.unwrap_or(frequencies);
                 (turn(&query, by)?, turn(&key, by)?)
             }
-            _ => (query, key),
+            Positions::Learned { .. } | Positions::None { .. } => (query, key),
         };
         let query = (query * f64::from(plan.scale))?;
         let key = repeat(&key, plan.heads)?.t()?.contiguous()?;

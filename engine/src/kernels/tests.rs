@@ -235,7 +235,7 @@ impl Text {
         length: usize,
         (heads, kv_heads, size): (usize, usize, usize),
         turned: bool,
-        near: bool,
+        (far, near): (bool, bool),
     ) -> Self {
         let shape =
             Shape { heads, kv_heads, size, causal: turned, scale: (size as f32).sqrt().recip() };
@@ -248,7 +248,7 @@ impl Text {
                 .then(|| Rotation { cosines: numbers(half, 8), sines: numbers(half, 9) }),
             norms: turned.then(|| HeadNorms { query: norm(10), key: norm(11) }),
             // For texts longer than this one, as a pack may hold.
-            distances: near.then(|| {
+            distances: far.then(|| {
                 let longest = length.max(3) + 2;
                 Distances { added: numbers(heads * (2 * longest - 1), 12), length: longest }
             }),
@@ -338,10 +338,12 @@ fn attention_of_odd_lengths() {
     let turn = threads.turn();
     for length in [1, 2, 13, 33, 70, 300] {
         for (heads, turned, near) in [
-            ((1, 1, 8), false, false),
-            ((2, 2, 20), false, true),
-            ((4, 2, 32), true, false),
-            ((2, 1, 64), true, true),
+            ((1, 1, 8), false, (false, false)),
+            ((2, 2, 20), false, (true, true)),
+            ((2, 2, 8), false, (false, true)),
+            ((3, 3, 12), false, (true, false)),
+            ((4, 2, 32), true, (false, false)),
+            ((2, 1, 64), true, (true, true)),
         ] {
             let text = Text::new(length, heads, turned, near);
             let want = text.plain();

@@ -28,6 +28,7 @@ pub(super) fn read_all(files: &Files) -> Result<Vec<Module>, Error> {
             let kind = kind.rsplit('.').next().unwrap_or_default().to_owned();
             let path = text(module, "path").unwrap_or_default();
             let path = path.trim_start_matches("./").trim_matches('/');
+            let path = if path == "." { "" } else { path };
             let folder = if path.is_empty() { String::new() } else { format!("{path}/") };
             Ok(Module { kind, folder })
         })
@@ -106,6 +107,7 @@ pub(super) fn dense(files: &Files, folder: &str) -> Result<Step, Error> {
     let most = crate::plan::most::WIDTH;
     Ok(Step::Dense {
         folder: folder.to_owned(),
+        stem: "linear".to_owned(),
         inputs: settings.size(&["in_features"], most)?,
         outputs: settings.size(&["out_features"], most)?,
         bias: settings.get(&["bias"]) != Some(&Value::Bool(false)),

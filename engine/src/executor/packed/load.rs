@@ -42,6 +42,7 @@ impl Loader<'_> {
             shape,
             tokens: token_table(plan, self.architecture, self.weights)?,
             added: self.added()?,
+            second_type: self.second_type()?,
             embedding_norm: optional(plan.embedding_norm, || self.norm(Slot::EmbeddingNorm))?,
             distances: self.distances()?,
             blocks: (0..plan.layers).map(|layer| self.block(layer)).collect::<Result<_, _>>()?,
@@ -147,6 +148,18 @@ impl Loader<'_> {
             }
         }
         Ok(added)
+    }
+
+    fn second_type(&self) -> Result<Vec<f32>, Error> {
+        let (types, width) = (self.plan.token_types, self.plan.hidden);
+        if types < 2 {
+            return Ok(Vec::new());
+        }
+        let table = self.weights.matrix(&self.stem(Slot::TypeTable), types, width)?;
+        let (mut first, mut second) = (vec![0.0; width], vec![0.0; width]);
+        table.view().read(0, &mut first);
+        table.view().read(1, &mut second);
+        Ok(second.iter().zip(first).map(|(second, first)| second - first).collect())
     }
 
     fn distances(&self) -> Result<Vec<f32>, Error> {
