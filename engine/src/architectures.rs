@@ -281,6 +281,33 @@ fn learned_positions(config: &Settings) -> Result<(), Error> {
     }
 }
 
+/// Says of each layer whether it has a window: as `layer_types` has it, or as `named` says where that is absent.
+fn layer_kinds(
+    config: &Settings,
+    layers: usize,
+    named: impl Fn(usize) -> bool,
+) -> Result<Vec<bool>, Error> {
+    let Some(kinds) = config.get(&["layer_types"]) else {
+        return Ok((0..layers).map(named).collect());
+    };
+    let kinds = kinds.as_array().filter(|kinds| kinds.len() == layers);
+    let kinds = kinds.ok_or_else(|| config.error("'layer_types' does not name every layer"))?;
+    let slides = |kind: &Value| match kind.as_str() {
+        Some("full_attention") => Ok(false),
+        Some("sliding_attention") => Ok(true),
+        _ => Err(Error::Unsupported(format!("layers of type {kind} cannot run in this version"))),
+    };
+    kinds.iter().map(slides).collect()
+}
+
+/// Returns by which angles heads of this size turn, by a base that has a key of its own.
+fn turned(config: &Settings, key: &str, size: usize) -> Result<Vec<f32>, Error> {
+    match config.positive(&[key], 1.0)? {
+        base if base >= 1.0 => Ok(frequencies(base, size)),
+        _ => Err(config.error(format!("'{key}' is no number from 1"))),
+    }
+}
+
 /// Returns by which angles heads of this size turn. Their settings stand in `rope_parameters` since transformers 5,
 /// for each kind of layer where these differ; before that in `rope_theta`, with `rope_scaling` beside it. Scaled
 /// forms other than these are refused, because they are other positions.
@@ -293,6 +320,9 @@ fn rotary(
     let settings = config.get(&["rope_scaling"]).or_else(|| config.get(&["rope_parameters"]));
     let settings =
         layers.and_then(|layers| settings.and_then(|settings| settings.get(layers))).or(settings);
+    if settings.is_some_and(|settings| !settings.is_object()) {
+        return Err(config.error("the settings of rotary positions are no object"));
+    }
     let setting = |key: &str| settings.and_then(|settings| settings.get(key));
     let part = setting("partial_rotary_factor").or_else(|| config.get(&["partial_rotary_factor"]));
     if part.is_some_and(|part| part.as_f64() != Some(1.0)) {

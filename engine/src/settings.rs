@@ -46,6 +46,13 @@ impl Settings {
         self.get(keys)?.as_f64()
     }
 
+    /// Returns a positive number, or `default` where the key is absent.
+    pub(crate) fn positive(&self, keys: &[&str], default: f64) -> Result<f64, Error> {
+        let Some(value) = self.get(keys) else { return Ok(default) };
+        let number = value.as_f64().filter(|number| *number > 0.0 && number.is_finite());
+        number.ok_or_else(|| self.error(format!("'{}' is {value}, no positive number", keys[0])))
+    }
+
     /// Returns a size from 1 to `most`, or `default` where the key is absent.
     pub(crate) fn size_or(
         &self,

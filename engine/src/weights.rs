@@ -178,7 +178,9 @@ impl Weights {
                 Error::file(&self.file, format!("no tensor '{wanted}'"))
             })?;
         if header.shape != shape || !header.dtype.is_float() {
-            let problem = format!("tensor '{name}' is {header:?}, wanted {shape:?}");
+            let Header { shape: found, dtype } = header;
+            let kind = dtype.as_str().to_ascii_uppercase();
+            let problem = format!("tensor '{name}' is {kind} {found:?}, wanted {shape:?}");
             return Err(Error::file(&self.file, problem));
         }
         Ok((name, header))

@@ -12,6 +12,11 @@ pub(super) const ARCHITECTURE: Architecture =
 
 fn plan(config: &Settings) -> Result<Plan, Error> {
     learned_positions(config)?;
+    if config.flag(&["is_decoder"]) {
+        return Err(Error::Unsupported(
+            "a BERT that decodes cannot run in this version".to_owned(),
+        ));
+    }
     base(config)
 }
 
@@ -28,7 +33,7 @@ pub(super) fn base(config: &Settings) -> Result<Plan, Error> {
         scale: (head_size as f32).sqrt().recip(),
         inner: config.size(&["intermediate_size"], most::WIDTH)?,
         activation: activation(config, &["hidden_act"], "gelu")?,
-        epsilon: config.number(&["layer_norm_eps"]).unwrap_or(1e-12),
+        epsilon: config.positive(&["layer_norm_eps"], 1e-12)?,
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Learned { rows, first: 0 },
         token_types: config.size_or(&["type_vocab_size"], 2, most::POSITIONS)?,

@@ -12,6 +12,6 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
 };
 
 fn plan(config: &Settings) -> Result<Plan, Error> {
-    let epsilon = config.number(&["rms_norm_eps"]).unwrap_or(1e-5);
+    let epsilon = config.positive(&["rms_norm_eps"], 1e-5)?;
     Ok(Plan { causal: false, epsilon, ..llama::plan(config)? })
 }

@@ -1,6 +1,6 @@
 //! Gemma 3, as EmbeddingGemma uses it: norms on both sides, windows in most layers, looking both ways.
 
-use super::{Architecture, Slot, activation, llama, rotary};
+use super::{Architecture, Slot, activation, llama, rotary, turned};
 use crate::{
     Error, Plan,
     plan::{NormKind, Placement, Positions, Window, most},
@@ -19,10 +19,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
     let plan = llama::plan(config)?;
     let head_size = config.size_or(&["head_dim"], 256, most::WIDTH)?;
     let context = config.size_or(&["max_position_embeddings"], 131_072, most::POSITIONS)?;
-    let scale = config.number(&["query_pre_attn_scalar"]).unwrap_or(256.0);
-    if scale <= 0.0 {
-        return Err(config.error("'query_pre_attn_scalar' is no positive number"));
-    }
+    let scale = config.positive(&["query_pre_attn_scalar"], 256.0)?;
     let both_ways = config.flag(&["use_bidirectional_attention"]);
     Ok(Plan {
         head_size,
@@ -55,9 +52,9 @@ fn window(config: &Settings, layers: usize, both_ways: bool) -> Result<Option<Wi
 
 /// Returns the frequencies of layers with a window, which before transformers 5 had a key of their own.
 fn near(config: &Settings, head_size: usize) -> Result<Vec<f32>, Error> {
-    match config.number(&["rope_local_base_freq"]) {
-        Some(base) if base >= 1.0 => Ok(crate::positions::frequencies(base, head_size)),
-        _ => rotary(config, head_size, Some("sliding_attention"), 10_000.0),
+    match config.get(&["rope_local_base_freq"]) {
+        Some(_) => turned(config, "rope_local_base_freq", head_size),
+        None => rotary(config, head_size, Some("sliding_attention"), 10_000.0),
     }
 }
 

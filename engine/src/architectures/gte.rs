@@ -41,7 +41,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         activation: activation(config, &["hidden_act"], "gelu")?,
         gated: true,
         biases: Biases { up: false, ..Biases::ALL },
-        epsilon: config.number(&["layer_norm_eps"]).unwrap_or(1e-12),
+        epsilon: config.positive(&["layer_norm_eps"], 1e-12)?,
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Rotary {
             frequencies: rotary(config, head_size, None, 160_000.0)?,

@@ -14,7 +14,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         near: None,
         context: plan.context_length(),
     };
-    let epsilon = config.number(&["layer_norm_eps"]).unwrap_or(1e-5);
+    let epsilon = config.positive(&["layer_norm_eps"], 1e-5)?;
     Ok(Plan { positions, epsilon, ..plan })
 }
 

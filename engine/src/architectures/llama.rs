@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Architecture, Slot, absent, activation, rotary};
+use super::{Architecture, Slot, absent, activation, layer_kinds, rotary};
 use crate::{
     Error, Plan,
     plan::{Biases, NormKind, Placement, Positions, Window, most},
@@ -33,7 +33,7 @@ pub(super) fn plan(config: &Settings) -> Result<Plan, Error> {
         biases: Biases { projection: attention, output: attention, up: inner, down: inner },
         norm: NormKind::Rms,
         placement: Placement::Before,
-        epsilon: config.number(&["rms_norm_eps"]).unwrap_or(1e-6),
+        epsilon: config.positive(&["rms_norm_eps"], 1e-6)?,
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Rotary { frequencies, near: None, context },
         token_types: 0,
@@ -49,12 +49,7 @@ pub(super) fn window(
     layers: usize,
     named: impl Fn(usize) -> bool,
 ) -> Result<Option<Window>, Error> {
-    let kinds = config.get(&["layer_types"]).and_then(Value::as_array);
-    let slides = |layer: usize| match kinds.and_then(|kinds| kinds.get(layer)) {
-        Some(kind) => kind == "sliding_attention",
-        None => named(layer),
-    };
-    let slides: Vec<bool> = (0..layers).map(slides).collect();
+    let slides = layer_kinds(config, layers, named)?;
     if config.get(&["sliding_window"]).is_none() || !slides.contains(&true) {
         return Ok(None);
     }

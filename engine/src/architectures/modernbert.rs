@@ -1,12 +1,9 @@
 //! ModernBERT (gte-modernbert, mmBERT, granite-embedding r2): norms before, turned heads, windows in most layers.
 
-use serde_json::Value;
-
-use super::{Architecture, Slot, absent, activation, head_size, rotary};
+use super::{Architecture, Slot, absent, activation, head_size, layer_kinds, rotary, turned};
 use crate::{
     Error, Plan,
     plan::{Biases, NormKind, Placement, Positions, Window, most},
-    positions::frequencies,
     settings::Settings,
 };
 
@@ -24,9 +21,9 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
     let head_size = head_size(config, hidden, heads)?;
     let layers = config.size(&["num_hidden_layers"], most::LAYERS)?;
     let [attention, inner] = [config.flag(&["attention_bias"]), config.flag(&["mlp_bias"])];
-    let turns = |key: &str, kind: &str, base: f64| match config.number(&[key]) {
-        Some(base) if base >= 1.0 => Ok(frequencies(base, head_size)),
-        _ => rotary(config, head_size, Some(kind), base),
+    let turns = |key: &str, kind: &str, base: f64| match config.get(&[key]) {
+        Some(_) => turned(config, key, head_size),
+        None => rotary(config, head_size, Some(kind), base),
     };
     Ok(Plan {
         hidden,
@@ -41,7 +38,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         norm: if config.flag(&["norm_bias"]) { NormKind::Layer } else { NormKind::Unbiased },
         placement: Placement::Before,
         bare_start: true,
-        epsilon: config.number(&["norm_eps", "layer_norm_eps"]).unwrap_or(1e-5),
+        epsilon: config.positive(&["norm_eps", "layer_norm_eps"], 1e-5)?,
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Rotary {
             frequencies: turns("global_rope_theta", "full_attention", 160_000.0)?,
@@ -56,13 +53,9 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
 /// Returns the windows: of all layers but every third, where the configuration does not name them.
 fn window(config: &Settings, layers: usize) -> Result<Window, Error> {
     let every = config.size_or(&["global_attn_every_n_layers"], 3, most::LAYERS)?;
-    let kinds = config.get(&["layer_types"]).and_then(Value::as_array);
-    let slides = |layer: usize| match kinds.and_then(|kinds| kinds.get(layer)) {
-        Some(kind) => kind == "sliding_attention",
-        None => !layer.is_multiple_of(every),
-    };
+    let slides = layer_kinds(config, layers, |layer| !layer.is_multiple_of(every))?;
     let tokens = config.size_or(&["local_attention"], 128, most::POSITIONS)?;
-    Ok(Window { layers: (0..layers).map(slides).collect(), reach: tokens / 2 })
+    Ok(Window { layers: slides, reach: tokens / 2 })
 }
 
 fn stem(slot: Slot, _: &Plan) -> String {

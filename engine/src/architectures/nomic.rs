@@ -1,10 +1,9 @@
 //! Nomic BERT v1 and v1.5: a BERT with turned heads and a gated feed-forward layer.
 
-use super::{Architecture, Slot, absent, head_size, rotary};
+use super::{Architecture, Slot, absent, activation, head_size, rotary, turned};
 use crate::{
     Error, Plan,
-    plan::{Activation, Biases, Positions, most},
-    positions::frequencies,
+    plan::{Biases, Positions, most},
     settings::Settings,
 };
 
@@ -21,9 +20,9 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
     let hidden = config.size(&["hidden_size", "n_embd"], most::WIDTH)?;
     let heads = config.size(&["num_attention_heads", "n_head"], most::WIDTH)?;
     let head_size = head_size(config, hidden, heads)?;
-    let frequencies = match config.number(&["rotary_emb_base"]) {
-        Some(base) if base >= 1.0 => frequencies(base, head_size),
-        _ => rotary(config, head_size, None, 1000.0)?,
+    let frequencies = match config.get(&["rotary_emb_base"]) {
+        Some(_) => turned(config, "rotary_emb_base", head_size)?,
+        None => rotary(config, head_size, None, 1000.0)?,
     };
     Ok(Plan {
         hidden,
@@ -31,7 +30,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         head_size,
         scale: (head_size as f32).sqrt().recip(),
         inner: config.size(&["intermediate_size", "n_inner"], most::WIDTH)?,
-        activation: Activation::Silu,
+        activation: activation(config, &["hidden_act"], "silu")?,
         gated: true,
         biases: Biases {
             projection: config.flag(&["qkv_proj_bias"]),
@@ -39,7 +38,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
             up: config.flag(&["mlp_fc1_bias"]),
             down: config.flag(&["mlp_fc2_bias"]),
         },
-        epsilon: config.number(&["layer_norm_eps", "layer_norm_epsilon"]).unwrap_or(1e-12),
+        epsilon: config.positive(&["layer_norm_eps", "layer_norm_epsilon"], 1e-12)?,
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Rotary {
             near: None,

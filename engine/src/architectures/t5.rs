@@ -32,7 +32,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         biases: Biases::NONE,
         norm: NormKind::Rms,
         placement: Placement::Before,
-        epsilon: config.number(&["layer_norm_epsilon"]).unwrap_or(1e-6),
+        epsilon: config.positive(&["layer_norm_epsilon"], 1e-6)?,
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::None { context: CONTEXT },
         token_types: 0,

@@ -224,10 +224,11 @@ fn greatest(row: &[f32]) -> f32 {
 
 /// Returns what integers of −127 to 127 are to be multiplied with; no number if a weight is none, so that it shows.
 fn weight_scale(row: &[f32]) -> f32 {
-    match greatest(row) {
+    let scale = match greatest(row) {
         0.0 => 1.0,
-        greatest => greatest / 127.0 + row.iter().map(|x| 0.0 * x).sum::<f32>(),
-    }
+        greatest => greatest / 127.0,
+    };
+    scale + row.iter().map(|x| 0.0 * x).sum::<f32>()
 }
 
 /// Writes elements at one place of each line of a panel, `width` elements wide.

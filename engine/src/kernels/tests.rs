@@ -178,6 +178,10 @@ fn what_is_no_number_stays_none() {
                 assert!(y[..9].iter().all(|y| !y.is_finite()), "{isa:?} {format:?} {y:?}");
                 assert!(y[9..].iter().all(|y| y.is_finite()), "{isa:?} {format:?} {y:?}");
                 let (mut layer, x) = (Layer::new(42, 9), numbers(42, 3));
+                // With and without a number beside it in its row.
+                if broken.is_nan() {
+                    layer.weights[..42].fill(broken);
+                }
                 layer.weights[place] = broken;
                 compute(isa, Team::Alone, &layer.pack(isa, format, 1), &x, write, &mut y[..9]);
                 assert!(!y[0].is_finite(), "{isa:?} {format:?} {y:?}");

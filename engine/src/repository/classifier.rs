@@ -78,7 +78,7 @@ pub(super) fn read(
             }
             let name = config.text(&["classifier_activation"]).unwrap_or("gelu");
             let activation = Activation::parse(name).ok_or_else(|| unsupported(name))?;
-            let epsilon = config.number(&["norm_eps", "layer_norm_eps"]).unwrap_or(1e-5);
+            let epsilon = config.positive(&["norm_eps", "layer_norm_eps"], 1e-5)?;
             let bias = config.flag(&["norm_bias"]);
             vec![
                 dense("head.dense", hidden, config.flag(&["classifier_bias"]), activation),
