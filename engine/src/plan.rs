@@ -290,9 +290,12 @@ impl Plan {
     /// feed-forward layer.
     pub fn arena_bytes(&self, tokens: usize, longest: usize, threads: usize) -> u64 {
         const BLOCK_BYTES: u64 = 2 << 20;
+        const BLOCK_ROWS: u64 = 288;
+        // In f32, and once more as the inputs of the next product.
+        let block = BLOCK_BYTES.max(BLOCK_ROWS * 6 * self.inner as u64);
         let rows =
             tokens as u64 * (self.hidden + 2 * self.query_width() + 2 * self.key_width()) as u64;
         let attention = longest as u64 * (3 * self.head_size + 12) as u64;
-        4 * rows + threads as u64 * (4 * attention + BLOCK_BYTES)
+        4 * rows + threads as u64 * (4 * attention + block)
     }
 }

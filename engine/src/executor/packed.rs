@@ -25,9 +25,9 @@ use crate::{
 
 /// Bytes of inner values of a block of rows: with the inputs of the next product they stay in the second-level cache.
 const BLOCK_BYTES: usize = 640 << 10;
-/// The same for a matrix unit, which waits for weights more than for anything else: the more rows read them at
-/// once, the better, and processors that have one have 2 MiB of this cache.
-const TILED_BLOCK_BYTES: usize = 1600 << 10;
+/// Rows of a block for a matrix unit, which waits for weights more than for anything else: they shall pass once for a
+/// whole pack, even where inner values then leave the second-level cache.
+const TILED_BLOCK_ROWS: usize = 288;
 /// A block has a multiple of so many rows: of the height of every tile.
 const BLOCK_ROWS: usize = 24;
 /// Fewer rows than this per thread, and products are shared out by their columns instead.
@@ -338,7 +338,7 @@ impl Pass<'_> {
 impl Encoder {
     /// Returns how many rows pass through a layer at a time.
     fn block_rows(&self) -> usize {
-        let bytes = if self.isa.is_tiled() { TILED_BLOCK_BYTES } else { BLOCK_BYTES };
-        (bytes / (4 * self.plan.inner) / BLOCK_ROWS).max(1) * BLOCK_ROWS
+        let fitting = BLOCK_BYTES / (4 * self.plan.inner) / BLOCK_ROWS * BLOCK_ROWS;
+        fitting.max(if self.isa.is_tiled() { TILED_BLOCK_ROWS } else { BLOCK_ROWS })
     }
 }
