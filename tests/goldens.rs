@@ -164,8 +164,6 @@ const RERANKERS: &[&str] =
 /// Goldens of what cannot run yet.
 const WAITING: &[&str] = &[
     "clip",
-    "dpr-context",
-    "dpr-question",
     "jina2-code",
     "jina3-hub",
     "rerank-deberta",
@@ -203,6 +201,8 @@ models! {
     sharded "bert-sharded";
     camembert "camembert";
     distilbert "distilbert";
+    dpr_context_with_projection "dpr-context";
+    dpr_question "dpr-question";
     qwen3 "qwen3";
     qwen3_without_modules "qwen3-plain";
     roberta "roberta";

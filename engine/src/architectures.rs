@@ -2,6 +2,7 @@
 
 mod bert;
 mod distilbert;
+mod dpr;
 mod eurobert;
 mod gemma3;
 mod gte;
@@ -173,6 +174,7 @@ impl Plan {
 static ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
     distilbert::ARCHITECTURE,
+    dpr::ARCHITECTURE,
     eurobert::ARCHITECTURE,
     gemma3::ARCHITECTURE,
     gte::ARCHITECTURE,

@@ -98,6 +98,9 @@ impl<'a> Repository<'a> {
             }
             config => config.ok_or_else(|| Error::file(&path, "missing"))?,
         };
+        if modules.is_empty() {
+            steps.extend(modules::default_steps(&config, &folder)?);
+        }
         let mut repository = Self {
             files,
             pooling: modules::default_pooling(&config),

@@ -35,13 +35,38 @@ pub(super) fn read_all(files: &Files) -> Result<Vec<Module>, Error> {
         .collect()
 }
 
-/// Returns the pooling of a folder without modules: the last token of a causal model, else the mean.
+/// Returns the pooling of a folder without modules: the last token of a causal model, the first one of DPR, else the
+/// mean.
 pub(super) fn default_pooling(config: &Settings) -> PoolingStep {
+    if is_dpr(config) {
+        return PoolingStep { modes: vec![Pooling::Cls], include_prompt: true };
+    }
     let first = config.get(&["architectures"]).and_then(|list| list.get(0)).and_then(Value::as_str);
     let causal = first.is_some_and(|name| name.ends_with("ForCausalLM"))
         && config.get(&["is_causal"]) != Some(&Value::Bool(false));
     let mode = if causal { Pooling::Last } else { Pooling::Mean };
     PoolingStep { modes: vec![mode], include_prompt: true }
+}
+
+fn is_dpr(config: &Settings) -> bool {
+    config.text(&["model_type"]) == Some("dpr")
+}
+
+/// Returns the steps behind the pooling of a folder without modules: DPR may have a projection.
+pub(super) fn default_steps(config: &Settings, folder: &str) -> Result<Vec<Step>, Error> {
+    let projects = is_dpr(config) && config.number(&["projection_dim"]).is_some_and(|n| n > 0.0);
+    if !projects {
+        return Ok(Vec::new());
+    }
+    let most = crate::plan::most::WIDTH;
+    Ok(vec![Step::Dense {
+        folder: folder.to_owned(),
+        stem: "encode_proj".to_owned(),
+        inputs: config.size(&["hidden_size"], most)?,
+        outputs: config.size(&["projection_dim"], most)?,
+        bias: true,
+        activation: Activation::Identity,
+    }])
 }
 
 /// Reads a Pooling module: a name or list of names (6.x), or one truth value per mode (up to 5.x).
