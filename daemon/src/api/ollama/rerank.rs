@@ -5,7 +5,6 @@ use std::{fmt::Write as _, sync::Arc, time::Instant};
 use axum::{body::Body, extract::State};
 use engine::{Output, Overflow, Scoring};
 use modelfiles::KeepAlive;
-use serde_json::Value;
 
 use super::{Reply, bytes, written};
 use crate::{
@@ -60,7 +59,7 @@ pub(crate) async fn rerank(State(app): State<Arc<App>>, request: Body) -> Reply 
     let mut out = format!(r#"{{"model":{},"results":["#, json::to_go_json(&asked.model));
     for (place, (index, score)) in scores.iter().enumerate() {
         let comma = if place > 0 { "," } else { "" };
-        let score = Value::from(*score);
+        let score = json::to_go_json(score);
         put(&mut out, format_args!(r#"{comma}{{"index":{index},"relevance_score":{score}"#));
         if asked.return_documents {
             let document = json::to_go_json(&asked.documents[*index]);
