@@ -187,7 +187,8 @@ impl Embedder {
         let (long, mut rest) = self.long_and_rest(texts, turn.threads());
         // Only static models have texts without a token; the mean of no row is zero.
         for place in rest.extract_if(.., |i| texts[*i].0.ids.is_empty()) {
-            vectors[place] = Some(vec![0.0; self.dimensions(texts[place].1)]);
+            let vector = self.heads.of_nothing(self.description.plan.hidden)?;
+            vectors[place] = self.finish(vector, texts[place].1);
         }
         for place in &long {
             let found = self.embed_pack(texts, &[*place], Team::Together(&turn))?;
@@ -278,12 +279,6 @@ impl Embedder {
             least.1.push(i);
         }
         packs.into_iter().map(|(_, pack)| pack).filter(|pack| !pack.is_empty()).collect()
-    }
-
-    /// Returns the length of a vector.
-    fn dimensions(&self, output: Output) -> usize {
-        let all = self.description.dimensions;
-        output.dimensions.filter(|n| (1..all).contains(n)).unwrap_or(all)
     }
 
     fn finish(&self, mut vector: Vec<f32>, output: Output) -> Option<Vec<f32>> {

@@ -79,11 +79,10 @@ fn token_table(
     architecture: &Architecture,
     weights: &Weights,
 ) -> Result<Matrix, Error> {
-    let stem = architecture.stem(Slot::TokenTable, plan);
     if plan.is_static() {
-        return weights.static_table(&stem, plan.vocabulary, plan.hidden);
+        return weights.static_table(plan.vocabulary, plan.hidden);
     }
-    weights.matrix(&stem, plan.vocabulary, plan.hidden)
+    weights.matrix(&architecture.stem(Slot::TokenTable, plan), plan.vocabulary, plan.hidden)
 }
 
 /// Reads what the plan has.

@@ -81,7 +81,17 @@ impl Heads {
             let modes = self.pooling.modes.iter();
             modes.flat_map(|mode| pool(*mode, rows, width, text.skipped)).collect()
         });
-        let mut vectors: Vec<Vec<f32>> = pooled.collect();
+        self.follow(pooled.collect())
+    }
+
+    /// Computes the vector of a text without a token, for an encoder of this width.
+    pub(crate) fn of_nothing(&self, width: usize) -> Result<Vec<f32>, Error> {
+        let vectors = self.follow(vec![vec![0.0; width * self.pooling.modes.len()]])?;
+        Ok(vectors.into_iter().flatten().collect())
+    }
+
+    /// Takes the steps behind the pooling.
+    fn follow(&self, mut vectors: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, Error> {
         for step in &self.steps {
             match step {
                 Head::Normalize => vectors.iter_mut().for_each(|vector| normalize(vector)),

@@ -268,14 +268,7 @@ fn ends(settings: &Settings, class: &str) -> [Option<String>; 2] {
 
 /// Describes a table of static rows: its sizes stand in the header of its file alone.
 fn table(files: &Files, folder: &str, model_type: &str) -> Result<Settings, Error> {
-    let weights = Weights::open(files, folder)?;
-    let shape =
-        weights.shape(&["embeddings", "embedding.weight", "embeddings.weight", "embedding"]);
-    let Some([rows, width]) = shape else {
-        return Err(Error::file(format!("{folder}model.safetensors"), "holds no table of rows"));
-    };
-    // Tokens may share rows.
-    let tokens = weights.shape(&["mapping"]).and_then(<[usize]>::first).unwrap_or(rows);
+    let (tokens, width) = Weights::open(files, folder)?.static_sizes()?;
     let values = serde_json::json!({ "model_type": model_type, "width": width, "tokens": tokens });
     Ok(Settings::new("model.safetensors", values))
 }

@@ -25,6 +25,10 @@ pub(crate) struct Header {
     pub(crate) dtype: DType,
 }
 
+/// What the rows of a static model are called: by Model2Vec, and by sentence-transformers, which takes either.
+const STATIC_TABLES: [&str; 4] =
+    ["embeddings", "embedding.weight", "embeddings.weight", "embedding"];
+
 /// The open weight files of one folder.
 pub(crate) struct Weights {
     reader: Reader,
@@ -99,25 +103,27 @@ impl Weights {
     }
 
     /// Returns the shape of the first of these tensors that is there.
-    pub(crate) fn shape(&self, names: &[&str]) -> Option<&[usize]> {
+    fn shape(&self, names: &[&str]) -> Option<&[usize]> {
         names.iter().find_map(|name| Some(self.headers.get(*name)?.shape.as_slice()))
     }
 
-    /// Opens the rows of a static model, whose tensor has one of the names in `stem`, a bar between them: those of the
-    /// file, or what tokens that share rows and weigh them make of these.
-    pub(crate) fn static_table(
-        &self,
-        stem: &str,
-        tokens: usize,
-        width: usize,
-    ) -> Result<Matrix, Error> {
-        let names = stem.split('|').flat_map(|stem| [stem.to_owned(), format!("{stem}.weight")]);
-        let name = names.into_iter().find(|name| self.headers.contains_key(name));
-        let name = name.ok_or_else(|| Error::file(&self.file, format!("no tensor '{stem}'")))?;
-        let stem = name.trim_end_matches(".weight");
-        let shape = self.shape(&[&name]).unwrap_or_default();
-        let rows = shape.first().copied().unwrap_or_default();
-        let table = self.matrix(stem, rows, width)?;
+    /// Returns how many tokens a static model has, and the width of their rows.
+    pub(crate) fn static_sizes(&self) -> Result<(usize, usize), Error> {
+        let Some([rows, width]) = self.shape(&STATIC_TABLES) else {
+            return Err(Error::file(&self.file, "holds no table of rows"));
+        };
+        // Tokens may share rows.
+        let tokens = self.shape(&["mapping"]).and_then(<[usize]>::first).unwrap_or(rows);
+        Ok((*tokens, *width))
+    }
+
+    /// Opens the rows of a static model: those of the file, or what tokens that share rows and weigh them make of
+    /// these.
+    pub(crate) fn static_table(&self, tokens: usize, width: usize) -> Result<Matrix, Error> {
+        let name = STATIC_TABLES.into_iter().find(|name| self.headers.contains_key(*name));
+        let name = name.unwrap_or(STATIC_TABLES[0]);
+        let rows = self.shape(&[name]).and_then(<[usize]>::first).copied().unwrap_or_default();
+        let table = self.matrix(name.trim_end_matches(".weight"), rows, width)?;
         let (mapping, scales) = (self.list("mapping")?, self.list("weights")?);
         if mapping.is_none() && scales.is_none() {
             return Ok(table);

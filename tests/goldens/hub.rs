@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use engine::{Embedder, Files, Overflow, Processor, Prompt};
+use engine::{Embedder, Files, Output, Overflow, Processor, Prompt};
 use modelfiles::recipe::Recipe;
 use tempfile::TempDir;
 
@@ -51,5 +51,23 @@ fn tokens_around_a_text_that_only_settings_name() {
         let ids = embedder.tokenize("a", Prompt::Default, 60, Overflow::Refuse).unwrap().ids;
         let around = [ids.first() == Some(&1), ids.last() == Some(&2), ids.len() == 3];
         assert_eq!(around, [adds; 3], "{class}: {ids:?}");
+    }
+}
+
+/// A text without a token has a vector as long as that of any other, whoever says how long that is.
+#[test]
+fn nothing_is_as_long_as_anything() {
+    for (own, asked, length) in
+        [(None, None, 24), (Some(8), None, 8), (Some(8), Some(12), 12), (None, Some(5), 5)]
+    {
+        let recipe = Recipe { dimensions: own, ..Recipe::default() };
+        let embedder = Embedder::load(&files("model2vec"), &recipe, &Processor::default()).unwrap();
+        let tokens = |text| embedder.tokenize(text, Prompt::Default, 60, Overflow::Refuse).unwrap();
+        let (nothing, something) = (tokens(""), tokens("why is the sky blue?"));
+        let output = Output { dimensions: asked, ..Output::default() };
+        let vectors = embedder.embed(&[(&nothing, output), (&something, output)]).unwrap();
+        let vectors: Vec<Vec<f32>> = vectors.into_iter().map(Option::unwrap).collect();
+        assert_eq!([vectors[0].len(), vectors[1].len()], [length; 2], "{own:?} {asked:?}");
+        assert!(vectors[0].iter().all(|x| *x == 0.0));
     }
 }

@@ -1,6 +1,6 @@
 //! Static models (Model2Vec's potion, sentence-transformers' StaticEmbedding): a row for each token, and no layer.
 
-use super::{Architecture, Slot, absent};
+use super::Architecture;
 use crate::{
     Error, Plan,
     plan::{Biases, Positions, most},
@@ -8,7 +8,7 @@ use crate::{
 };
 
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture { model_types: &["model2vec", "static"], plan, stem, ..Architecture::NONE };
+    Architecture { model_types: &["model2vec", "static"], plan, ..Architecture::NONE };
 
 /// Nothing but memory limits the tokens of a text.
 const CONTEXT: usize = 1 << 17;
@@ -27,12 +27,4 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
         embedding_norm: false,
         ..Plan::new(config, 1)
     })
-}
-
-fn stem(slot: Slot, _: &Plan) -> String {
-    match slot {
-        // sentence-transformers takes either name.
-        Slot::TokenTable => "embeddings|embedding".to_owned(),
-        other => absent(other),
-    }
 }
