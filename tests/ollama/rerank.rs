@@ -48,7 +48,12 @@ fn scores_are_those_of_sentence_transformers() {
         for (index, score) in &found {
             assert!((score - pairs[*index].2).abs() < 2e-5, "{model} {index}: {score}");
         }
-        assert!(answer["prompt_eval_count"].as_u64().unwrap() > 0);
+        let inputs = answer["inputs"].as_array().unwrap();
+        assert!(
+            inputs.len() == pairs.len() && inputs.iter().all(|input| input["truncated"] == false)
+        );
+        let tokens: u64 = inputs.iter().map(|input| input["tokens"].as_u64().unwrap()).sum();
+        assert_eq!(answer["prompt_eval_count"], tokens);
         asked["raw_scores"] = json!(true);
         for (index, number) in results(&ok(&daemon, "/api/rerank", &asked)) {
             assert!((number - pairs[index].1).abs() < 2e-5, "{model} {index}: {number}");

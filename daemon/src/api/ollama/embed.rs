@@ -141,7 +141,7 @@ fn end(out: &mut String, embedded: &Embedded, started: Instant) {
 }
 
 /// Appends what Ollama says of its work, and what we add per input.
-fn numbers(out: &mut String, embedded: &Embedded, started: Instant) {
+pub(super) fn numbers(out: &mut String, embedded: &Embedded, started: Instant) {
     let written = write!(
         out,
         r#","total_duration":{},"load_duration":{},"prompt_eval_count":{},"inputs":{}"#,

@@ -6,7 +6,7 @@ use axum::{body::Body, extract::State};
 use engine::{Output, Overflow, Scoring};
 use modelfiles::KeepAlive;
 
-use super::{Reply, bytes, written};
+use super::{Reply, bytes, embed, written};
 use crate::{
     Error,
     api::json,
@@ -33,9 +33,10 @@ pub(crate) async fn rerank(State(app): State<Arc<App>>, request: Body) -> Reply 
     let (asked, _share) = bytes(&app, request).await?.understand(read).await?;
     let found = app.model(&asked.model, || pull_first(&asked.model)).await?;
     let query: Arc<str> = asked.query.as_str().into();
-    let pair = |document: &String| embedding::Input::Pair(Arc::clone(&query), document.clone());
+    let kept = asked.return_documents.then(|| asked.documents.clone());
+    let pair = |document| embedding::Input::Pair(Arc::clone(&query), document);
     let request = Request {
-        inputs: asked.documents.iter().map(pair).collect(),
+        inputs: asked.documents.into_iter().map(pair).collect(),
         overflow: Overflow::Truncate,
         num_ctx: None,
         output: Output::default(),
@@ -61,20 +62,15 @@ pub(crate) async fn rerank(State(app): State<Arc<App>>, request: Body) -> Reply 
         let comma = if place > 0 { "," } else { "" };
         let score = json::to_go_json(score);
         put(&mut out, format_args!(r#"{comma}{{"index":{index},"relevance_score":{score}"#));
-        if asked.return_documents {
-            let document = json::to_go_json(&asked.documents[*index]);
+        if let Some(document) = kept.as_ref().and_then(|kept| kept.get(*index)) {
+            let document = json::to_go_json(document);
             put(&mut out, format_args!(r#","document":{document}"#));
         }
         out.push('}');
     }
-    let total = started.elapsed().as_nanos();
-    let (load, tokens) = (embedded.load.as_nanos().max(1), embedded.tokens());
-    put(
-        &mut out,
-        format_args!(
-            r#"],"total_duration":{total},"load_duration":{load},"prompt_eval_count":{tokens}}}"#
-        ),
-    );
+    out.push(']');
+    embed::numbers(&mut out, &embedded, started);
+    out.push('}');
     Ok(written(out))
 }
 
