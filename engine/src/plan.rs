@@ -2,6 +2,10 @@
 
 use crate::positions::Distances;
 
+/// Rows of a block for a matrix unit, which waits for weights more than for anything else: they shall pass once for a
+/// whole pack, even where inner values then leave the second-level cache.
+pub(crate) const TILED_BLOCK_ROWS: usize = 288;
+
 /// The largest values that a configuration may name; beyond them it is a mistake or an attack.
 pub(crate) mod most {
     /// Layers.
@@ -290,9 +294,8 @@ impl Plan {
     /// feed-forward layer.
     pub fn arena_bytes(&self, tokens: usize, longest: usize, threads: usize) -> u64 {
         const BLOCK_BYTES: u64 = 2 << 20;
-        const BLOCK_ROWS: u64 = 288;
         // In f32, and once more as the inputs of the next product.
-        let block = BLOCK_BYTES.max(BLOCK_ROWS * 6 * self.inner as u64);
+        let block = BLOCK_BYTES.max((TILED_BLOCK_ROWS * 6 * self.inner) as u64);
         let rows =
             tokens as u64 * (self.hidden + 2 * self.query_width() + 2 * self.key_width()) as u64;
         let attention = longest as u64 * (3 * self.head_size + 12) as u64;

@@ -77,7 +77,8 @@ fn refuse_what_is_not_built(config: &Settings) -> Result<(), Error> {
     }
 }
 
-fn stem(slot: Slot, _: &Plan) -> String {
+/// Names the tensors; Jina v3 shares some.
+pub(super) fn stem(slot: Slot, _: &Plan) -> String {
     let layer = |layer: usize, name: &str| format!("encoder.layers.{layer}.{name}");
     match slot {
         Slot::TokenTable => "embeddings.word_embeddings".to_owned(),

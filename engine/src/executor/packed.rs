@@ -16,7 +16,7 @@ use crate::{
         Buffer, Distances, Epilogue, HeadNorms, Inputs, Isa, Norm, Packed, Product, Projections,
         Rotation, Rows, Shape, stride,
     },
-    plan::{Activation, Placement, Positions},
+    plan::{Activation, Placement, Positions, TILED_BLOCK_ROWS},
     positions,
     threads::Team,
     tokens::Tokens,
@@ -25,9 +25,6 @@ use crate::{
 
 /// Bytes of inner values of a block of rows: with the inputs of the next product they stay in the second-level cache.
 const BLOCK_BYTES: usize = 640 << 10;
-/// Rows of a block for a matrix unit, which waits for weights more than for anything else: they shall pass once for a
-/// whole pack, even where inner values then leave the second-level cache.
-const TILED_BLOCK_ROWS: usize = 288;
 /// A block has a multiple of so many rows: of the height of every tile.
 const BLOCK_ROWS: usize = 24;
 /// Fewer rows than this per thread, and products are shared out by their columns instead.
