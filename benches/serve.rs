@@ -249,7 +249,7 @@ impl Bench {
     }
 
     fn embed(&self, tokens: &[Tokens]) -> Result<()> {
-        let output = Output { normalize: true, dimensions: None };
+        let output = Output { normalize: true, ..Output::default() };
         let texts: Vec<_> = tokens.iter().map(|tokens| (tokens, output)).collect();
         let vectors = self.embedder.embed(&texts)?;
         assert_eq!(vectors.len(), tokens.len());

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use modelfiles::recipe::{Pooling, Precision, Recipe};
 
 use crate::{
-    Error, Files, Plan, Processor, architectures,
+    Error, Files, Output, Outputs, Plan, Processor, Vectors, architectures,
     executor::Encoder,
-    heads::{self, Heads},
+    heads::{self, Heads, Loading, Pass},
     processor::Arithmetic,
     repository::{Repository, Scoring, Step},
     threads::Team,
@@ -33,7 +33,9 @@ pub struct Description {
     pub parameters: u64,
     /// Element type that most of them have, as `F32`.
     pub stored_as: String,
-    /// Length of a vector.
+    /// What it gives of a text.
+    pub outputs: Outputs,
+    /// Length of a vector; of a model that gives weights of tokens alone, how many tokens there are.
     pub dimensions: usize,
     /// Tokens to which a text is cut unless the request says otherwise.
     pub max_tokens: usize,
@@ -47,15 +49,6 @@ pub struct Description {
     pub precision: Precision,
     /// Bytes that the loaded model holds, and the most that a forward pass adds.
     pub memory_bytes: u64,
-}
-
-/// What a caller wants of the vectors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Output {
-    /// Length 1 whether or not the model's own pipeline ends so.
-    pub normalize: bool,
-    /// Only so many first values.
-    pub dimensions: Option<usize>,
 }
 
 /// A loaded model.
@@ -90,7 +83,8 @@ fn description(
     let context = plan.context_length();
     let max_tokens = repository.max_tokens.unwrap_or(context).clamp(1, context);
     let mut dimensions = plan.hidden * repository.pooling.modes.len();
-    let mut dense_weights = 0;
+    let mut dense_weights =
+        repository.sparse.as_ref().map_or(0, |step| step.weights(plan.hidden, plan.vocabulary));
     for step in &repository.steps {
         if let Step::Dense { folder, inputs, outputs, .. } = step {
             if *inputs != dimensions {
@@ -101,14 +95,19 @@ fn description(
             dense_weights += (inputs * outputs + outputs) as u64;
         }
     }
+    let (outputs, mut pooling) = (repository.outputs(), repository.pooling.modes.clone());
+    if repository.predicts() {
+        (dimensions, pooling) = (plan.vocabulary, vec![Pooling::Splade]);
+    }
     // A request may ask for as many tokens as the model was made for.
     let at_once = context.max(BATCH_TOKENS * processor.threads.count());
     Ok(Description {
         parameters,
         stored_as: dtype.map_or("unknown", |dtype| dtype.as_str()).to_ascii_uppercase(),
+        outputs,
         dimensions: repository.dimensions.map_or(dimensions, |cut| cut.min(dimensions)),
         max_tokens,
-        pooling: repository.pooling.modes.clone(),
+        pooling,
         scoring: repository.scoring,
         normalizes: repository.steps.last() == Some(&Step::Normalize),
         precision,
@@ -132,9 +131,13 @@ impl Embedder {
             let encoder = Encoder::load(&plan, architecture, &mut weights, processor, precision);
             (encoder, tokeniser.join())
         });
+        let tokeniser = tokeniser.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let loading =
+            Loading { repository: &repository, architecture, plan: &plan, processor, precision };
+        let heads = Heads::load(loading, &tokeniser)?;
         Ok(Self {
-            tokeniser: tokeniser.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
-            heads: Heads::load(&repository, processor.arithmetic, plan.hidden)?,
+            heads,
+            tokeniser,
             dimensions: repository.dimensions,
             description: description(&repository, plan, census, (processor, precision))?,
             encoder: encoder?,
@@ -180,15 +183,23 @@ impl Embedder {
         self.tokeniser.adopt(ids, limit, overflow)
     }
 
-    /// Embeds texts, in their order; `None` where a vector holds a NaN or an infinity. Waits for its turn first.
+    /// Returns the one vector of each text, in their order, as [`Self::run`] gives it.
     pub fn embed(&self, texts: &[(&Tokens, Output)]) -> Result<Vec<Option<Vec<f32>>>, Error> {
+        let found = self.run(texts)?;
+        Ok(found.into_iter().map(|vectors| Some(vectors?.dense)).collect())
+    }
+
+    /// Turns texts into what is wanted of them, in their order; `None` where a number is a NaN or an infinity. What the
+    /// model does not give stays empty. Waits for its turn first.
+    pub fn run(&self, texts: &[(&Tokens, Output)]) -> Result<Vec<Option<Vectors>>, Error> {
         let turn = self.processor.threads.turn();
         let mut vectors = vec![None; texts.len()];
         let (long, mut rest) = self.long_and_rest(texts, turn.threads());
         // Only static models have texts without a token; the mean of no row is zero.
         for place in rest.extract_if(.., |i| texts[*i].0.ids.is_empty()) {
-            let vector = self.heads.of_nothing(self.description.plan.hidden)?;
-            vectors[place] = self.finish(vector, texts[place].1);
+            let output = texts[place].1;
+            let found = self.heads.of_nothing(self.description.plan.hidden, output.outputs)?;
+            vectors[place] = self.finish(found, output);
         }
         for place in &long {
             let found = self.embed_pack(texts, &[*place], Team::Together(&turn))?;
@@ -224,9 +235,14 @@ impl Embedder {
         texts: &[(&Tokens, Output)],
         pack: &[usize],
         team: Team<'_>,
-    ) -> Result<Vec<Option<Vec<f32>>>, Error> {
+    ) -> Result<Vec<Option<Vectors>>, Error> {
         let tokens: Vec<&Tokens> = pack.iter().map(|i| texts[*i].0).collect();
-        let heads = |hidden: &[f32], starts: &[usize]| self.heads.forward(hidden, starts, &tokens);
+        let given = self.description.outputs;
+        let wanted = pack.iter().map(|i| (texts[*i].0, texts[*i].1.outputs.and(given)));
+        let wanted: Vec<(&Tokens, Outputs)> = wanted.collect();
+        let heads = |hidden: &[f32], starts: &[usize]| {
+            self.heads.forward(Pass { hidden, starts, texts: &wanted, team })
+        };
         let pooled = self.encoder.forward(&tokens, team, heads)?;
         let outputs = pack.iter().map(|i| texts[*i].1);
         Ok(pooled.into_iter().zip(outputs).map(|(v, output)| self.finish(v, output)).collect())
@@ -281,10 +297,11 @@ impl Embedder {
         packs.into_iter().map(|(_, pack)| pack).filter(|pack| !pack.is_empty()).collect()
     }
 
-    fn finish(&self, mut vector: Vec<f32>, output: Output) -> Option<Vec<f32>> {
-        if vector.iter().any(|x| !x.is_finite()) {
+    fn finish(&self, mut vectors: Vectors, output: Output) -> Option<Vectors> {
+        if !vectors.are_finite() {
             return None;
         }
+        let vector = &mut vectors.dense;
         let wanted =
             output.dimensions.or(self.dimensions).filter(|n| (1..vector.len()).contains(n));
         let normalized = self.heads.normalizes();
@@ -293,9 +310,9 @@ impl Embedder {
         }
         // A normalised vector that was not cut is not divided again: that could change its last bits.
         if (output.normalize || normalized) && (wanted.is_some() || !normalized) {
-            heads::normalize(&mut vector);
+            heads::normalize(vector);
         }
-        Some(vector)
+        Some(vectors)
     }
 }
 

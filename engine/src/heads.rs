@@ -1,93 +1,126 @@
-//! How hidden states become one vector per text: pooling, dense layers, cut and normalisation.
+//! How hidden states become what a model gives of a text: one vector, weights of tokens, a vector per token.
 
-use candle_core::{Device, Tensor};
-use modelfiles::recipe::Pooling;
+mod linear;
+mod pooling;
+mod sparse;
 
 use crate::{
-    Error,
-    executor::stock,
-    kernels::{Epilogue, Format, Inputs, Isa, Packed, Product, Rows, Source},
+    Error, Outputs, Plan, Processor, Vectors,
+    architectures::Architecture,
     plan::Activation,
-    processor::Arithmetic,
     repository::{PoolingStep, Repository, Step},
     threads::Team,
-    tokens::Tokens,
+    tokens::{Tokeniser, Tokens},
 };
+use linear::Linear;
+use modelfiles::recipe::Precision;
+use pooling::pool;
+use sparse::Sparse;
 
-/// The steps behind the encoder.
+/// What follows the encoder.
 pub(crate) struct Heads {
     pooling: PoolingStep,
     steps: Vec<Head>,
+    sparse: Option<Sparse>,
+    /// What makes vectors of the rows of tokens but the first; without one the rows themselves are the vectors.
+    per_token: Option<Linear>,
 }
 
 enum Head {
-    Dense(Dense, Activation),
-    Norm { weight: Vec<f32>, bias: Vec<f32>, epsilon: f32 },
+    Dense(Linear, Activation),
+    Norm(Norm),
     Normalize,
 }
 
-/// A dense layer behind the pooling: it sees one row per text, so it stays in f32.
-enum Dense {
-    Stock(stock::Linear),
-    Packed(Isa, Packed),
+/// What heads are loaded for.
+#[derive(Clone, Copy)]
+pub(crate) struct Loading<'a> {
+    pub(crate) repository: &'a Repository<'a>,
+    pub(crate) architecture: &'a Architecture,
+    pub(crate) plan: &'a Plan,
+    pub(crate) processor: &'a Processor,
+    pub(crate) precision: Precision,
+}
+
+/// What heads are to work on: the hidden states of texts, row after row, and where texts start and the last ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    pub(crate) hidden: &'a [f32],
+    pub(crate) starts: &'a [usize],
+    pub(crate) texts: &'a [(&'a Tokens, Outputs)],
+    pub(crate) team: Team<'a>,
 }
 
 impl Heads {
-    /// Loads the layers that the repository names, behind an encoder of this width.
-    pub(crate) fn load(
-        repository: &Repository<'_>,
-        arithmetic: Arithmetic,
-        width: usize,
-    ) -> Result<Self, Error> {
+    /// Loads the layers that the repository names.
+    pub(crate) fn load(loading: Loading<'_>, tokeniser: &Tokeniser) -> Result<Self, Error> {
+        let Loading { repository, plan, processor, .. } = loading;
+        let (width, arithmetic) = (plan.hidden, processor.arithmetic);
         let load = |step: &Step| match step {
             Step::Normalize => Ok(Head::Normalize),
             Step::Dense { folder, stem, inputs, outputs, bias, activation } => {
                 let mut weights = repository.module_weights(folder)?;
                 weights.anchor(&format!("{stem}.weight"))?;
-                let weight = weights.weight(stem, &[*outputs, *inputs])?;
-                let bias = bias.then(|| weights.bias(stem, *outputs)).transpose()?;
-                Ok(Head::Dense(Dense::new(weight, bias, arithmetic)?, *activation))
+                let linear = Linear::load(&weights, stem, (*inputs, *outputs), *bias, arithmetic)?;
+                Ok(Head::Dense(linear, *activation))
             }
             Step::Norm { folder, stem, bias, epsilon } => {
                 let mut weights = repository.module_weights(folder)?;
                 weights.anchor(&format!("{stem}.weight"))?;
-                let weight: Vec<f32> = weights.weight(stem, &[width])?.to_vec1()?;
-                let bias = match bias {
-                    true => weights.bias(stem, width)?.to_vec1()?,
-                    false => vec![0.0; width],
-                };
-                Ok(Head::Norm { weight, bias, epsilon: *epsilon as f32 })
+                Ok(Head::Norm(Norm::load(&weights, stem, width, *bias, *epsilon)?))
             }
         };
         let steps = repository.steps.iter().map(load).collect::<Result<_, Error>>()?;
-        Ok(Self { pooling: repository.pooling.clone(), steps })
+        let per_token = repository.per_token.as_ref().map(|file| {
+            let weights = repository.weights_in(file)?;
+            Linear::load(&weights, "", (width, weights.rows("")?), true, arithmetic)
+        });
+        let sparse = repository.sparse.as_ref().map(|step| Sparse::load(step, loading, tokeniser));
+        Ok(Self {
+            pooling: repository.pooling.clone(),
+            steps,
+            sparse: sparse.transpose()?,
+            per_token: per_token.transpose()?,
+        })
     }
 
-    /// Says whether the vectors come out with length 1.
+    /// Says whether the one vector comes out with length 1.
     pub(crate) fn normalizes(&self) -> bool {
         matches!(self.steps.last(), Some(Head::Normalize))
     }
 
-    /// Computes the vector of each text from the hidden states of all.
-    pub(crate) fn forward(
-        &self,
-        hidden: &[f32],
-        starts: &[usize],
-        texts: &[&Tokens],
-    ) -> Result<Vec<Vec<f32>>, Error> {
+    /// Computes what is wanted of each text.
+    pub(crate) fn forward(&self, pass: Pass<'_>) -> Result<Vec<Vectors>, Error> {
+        let Pass { hidden, starts, texts, team } = pass;
         let width = hidden.len() / starts[texts.len()];
-        let pooled = texts.iter().zip(starts.windows(2)).map(|(text, ends)| {
-            let rows = &hidden[ends[0] * width..ends[1] * width];
-            let modes = self.pooling.modes.iter();
-            modes.flat_map(|mode| pool(*mode, rows, width, text.skipped)).collect()
+        let rows = |text: usize| &hidden[starts[text] * width..starts[text + 1] * width];
+        let mut found = vec![Vectors::default(); texts.len()];
+        let dense: Vec<usize> = (0..texts.len()).filter(|i| texts[*i].1.dense).collect();
+        let pooled = dense.iter().map(|text| {
+            let (tokens, modes) = (texts[*text].0, self.pooling.modes.iter());
+            modes.flat_map(|mode| pool(*mode, rows(*text), width, tokens.skipped)).collect()
         });
-        self.follow(pooled.collect())
+        for (text, vector) in dense.iter().zip(self.follow(pooled.collect())?) {
+            found[*text].dense = vector;
+        }
+        for (text, ((tokens, wanted), found)) in texts.iter().zip(&mut found).enumerate() {
+            if let Some(sparse) = self.sparse.as_ref().filter(|_| wanted.sparse) {
+                found.sparse = sparse.forward(&tokens.ids, rows(text), team)?;
+            }
+            if wanted.multivector {
+                found.multivector = self.per_token(rows(text), width, team)?;
+            }
+        }
+        Ok(found)
     }
 
-    /// Computes the vector of a text without a token, for an encoder of this width.
-    pub(crate) fn of_nothing(&self, width: usize) -> Result<Vec<f32>, Error> {
+    /// Computes what is wanted of a text without a token, for an encoder of this width.
+    pub(crate) fn of_nothing(&self, width: usize, wanted: Outputs) -> Result<Vectors, Error> {
+        if !wanted.dense {
+            return Ok(Vectors::default());
+        }
         let vectors = self.follow(vec![vec![0.0; width * self.pooling.modes.len()]])?;
-        Ok(vectors.into_iter().flatten().collect())
+        Ok(Vectors { dense: vectors.into_iter().flatten().collect(), ..Vectors::default() })
     }
 
     /// Takes the steps behind the pooling.
@@ -95,92 +128,66 @@ impl Heads {
         for step in &self.steps {
             match step {
                 Head::Normalize => vectors.iter_mut().for_each(|vector| normalize(vector)),
-                Head::Norm { weight, bias, epsilon } => {
-                    vectors.iter_mut().for_each(|row| norm(row, weight, bias, *epsilon));
+                Head::Norm(norm) => vectors.iter_mut().for_each(|row| norm.forward(row)),
+                Head::Dense(linear, activation) => {
+                    let rows = linear.forward(&vectors.concat(), *activation, Team::Alone)?;
+                    vectors = rows.chunks_exact(linear.outputs()).map(<[f32]>::to_vec).collect();
                 }
-                Head::Dense(dense, activation) => vectors = dense.forward(vectors, *activation)?,
             }
         }
         Ok(vectors)
     }
-}
 
-impl Dense {
-    fn new(weight: Tensor, bias: Option<Tensor>, arithmetic: Arithmetic) -> Result<Self, Error> {
-        let Arithmetic::Kernels(isa) = arithmetic else {
-            return Ok(Self::Stock(stock::Linear { weight, bias }));
+    /// Returns a vector per token: of bge-m3 those of a layer of its own, without that of the first token.
+    fn per_token(
+        &self,
+        rows: &[f32],
+        width: usize,
+        team: Team<'_>,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let Some(linear) = &self.per_token else {
+            return Ok(rows.chunks_exact(width).map(<[f32]>::to_vec).collect());
         };
-        let (outputs, inputs) = weight.dims2()?;
-        let weights = weight.flatten_all()?.to_vec1::<f32>()?;
-        let bias = bias.map_or_else(|| Ok(vec![0.0; outputs]), |bias| bias.to_vec1())?;
-        let read = |output: usize, to: &mut [f32]| {
-            to.copy_from_slice(&weights[output * inputs..][..inputs]);
+        let rows = linear.forward(&rows[width..], Activation::Identity, team)?;
+        let mut vectors: Vec<Vec<f32>> =
+            rows.chunks_exact(linear.outputs()).map(<[f32]>::to_vec).collect();
+        vectors.iter_mut().for_each(|vector| normalize(vector));
+        Ok(vectors)
+    }
+}
+
+/// A layer norm, as one of the encoder.
+struct Norm {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    epsilon: f32,
+}
+
+impl Norm {
+    fn load(
+        weights: &crate::weights::Weights,
+        stem: &str,
+        width: usize,
+        bias: bool,
+        epsilon: f64,
+    ) -> Result<Self, Error> {
+        let bias = match bias {
+            true => weights.bias(stem, width)?.to_vec1()?,
+            false => vec![0.0; width],
         };
-        let source = Source { inputs, bias, read: &read };
-        Ok(Self::Packed(isa, Packed::new(&source, Format::F32, isa.tile().1, 1)))
+        let weight = weights.weight(stem, &[width])?.to_vec1()?;
+        Ok(Self { weight, bias, epsilon: epsilon as f32 })
     }
 
-    fn forward(&self, x: Vec<Vec<f32>>, activation: Activation) -> Result<Vec<Vec<f32>>, Error> {
-        match self {
-            Self::Stock(linear) => {
-                let y = linear.forward(&Tensor::new(x, &Device::Cpu)?)?;
-                Ok(stock::activate(&y, activation)?.to_vec2()?)
-            }
-            Self::Packed(isa, weights) => {
-                let (rows, width, outputs) = (x.len(), weights.inputs(), weights.outputs());
-                let from = Rows { values: &x.concat(), stride: width, width };
-                let mut inputs = Inputs::default();
-                isa.fill(weights.format(), &from, rows, &mut inputs);
-                let epilogue = Epilogue::Write(activation);
-                let mut y = vec![0.0; rows * outputs];
-                let product = Product { weights, inputs: &inputs, rows, epilogue };
-                isa.product(Team::Alone, product, &mut y, outputs);
-                Ok(y.chunks_exact(outputs).map(<[f32]>::to_vec).collect())
-            }
+    /// Normalises a row.
+    fn forward(&self, row: &mut [f32]) {
+        let count = row.len() as f32;
+        let mean = row.iter().sum::<f32>() / count;
+        let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / count;
+        let scale = 1.0 / (variance + self.epsilon).sqrt();
+        for ((x, weight), bias) in row.iter_mut().zip(&self.weight).zip(&self.bias) {
+            *x = (*x - mean) * scale * weight + bias;
         }
-    }
-}
-
-/// Pools the rows of one text; the first `skipped` belong to a prompt that takes no part.
-fn pool(mode: Pooling, rows: &[f32], width: usize, skipped: usize) -> Vec<f32> {
-    let used = &rows[skipped * width..];
-    let count = used.len() / width;
-    match mode {
-        Pooling::Cls => used[..width].to_vec(),
-        Pooling::Last => rows[rows.len() - width..].to_vec(),
-        Pooling::Max => used.chunks_exact(width).fold(used[..width].to_vec(), |mut best, row| {
-            best.iter_mut().zip(row).for_each(|(b, x)| *b = if *b > *x { *b } else { *x });
-            // What is no number wins: the comparison above is false for it.
-            best.iter_mut().zip(row).for_each(|(b, x)| *b += 0.0 * x);
-            best
-        }),
-        Pooling::Mean => weighted(used, width, |_| 1.0, count as f32),
-        Pooling::SqrtMean => weighted(used, width, |_| 1.0, (count as f32).sqrt()),
-        Pooling::WeightedMean => {
-            let weight = |i: usize| (skipped + i + 1) as f32;
-            weighted(used, width, weight, (0..count).map(weight).sum())
-        }
-    }
-}
-
-/// Returns Σ weight(i)·row(i) / divisor.
-fn weighted(rows: &[f32], width: usize, weight: impl Fn(usize) -> f32, divisor: f32) -> Vec<f32> {
-    let mut sum = vec![0.0; width];
-    for (i, row) in rows.chunks_exact(width).enumerate() {
-        sum.iter_mut().zip(row).for_each(|(s, x)| *s += weight(i) * x);
-    }
-    sum.iter_mut().for_each(|s| *s /= divisor);
-    sum
-}
-
-/// Normalises a row as a layer of the encoder does.
-fn norm(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
-    let count = row.len() as f32;
-    let mean = row.iter().sum::<f32>() / count;
-    let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / count;
-    let scale = 1.0 / (variance + epsilon).sqrt();
-    for ((x, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
-        *x = (*x - mean) * scale * weight + bias;
     }
 }
 
@@ -193,22 +200,6 @@ pub(crate) fn normalize(vector: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pooling_modes() {
-        let rows = [1.0, -2.0, 3.0, 4.0, 5.0, 0.0];
-        let check = |mode, skipped, wanted: [f32; 2]| {
-            let got = pool(mode, &rows, 2, skipped);
-            assert!(got.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{mode} {got:?}");
-        };
-        check(Pooling::Cls, 0, [1.0, -2.0]);
-        check(Pooling::Last, 0, [5.0, 0.0]);
-        check(Pooling::Max, 0, [5.0, 4.0]);
-        check(Pooling::Mean, 0, [3.0, 2.0 / 3.0]);
-        check(Pooling::Mean, 1, [4.0, 2.0]);
-        check(Pooling::SqrtMean, 0, [9.0 / 3f32.sqrt(), 2.0 / 3f32.sqrt()]);
-        check(Pooling::WeightedMean, 0, [22.0 / 6.0, 1.0]);
-    }
 
     #[test]
     fn a_zero_vector_stays_zero() {

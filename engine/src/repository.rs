@@ -6,6 +6,7 @@
 
 mod classifier;
 mod modules;
+mod sparse;
 
 use std::collections::BTreeMap;
 
@@ -14,10 +15,13 @@ use serde_json::Value;
 
 pub use self::classifier::Scoring;
 use self::modules::Module;
-use crate::{Error, Files, plan::Activation, settings::Settings, weights::Weights};
+pub(crate) use self::sparse::{Predictions, SparseStep};
+use crate::{Error, Files, Outputs, plan::Activation, settings::Settings, weights::Weights};
 
 /// The module of a model that has a row for each token and nothing else.
 const STATIC: &str = "StaticEmbedding";
+/// The modules that make hidden states of texts.
+const ENCODERS: [&str; 3] = ["Transformer", "MLMTransformer", STATIC];
 /// A configuration file larger than this is not one.
 const MOST_CONFIG_BYTES: u64 = 16 << 20;
 
@@ -58,6 +62,10 @@ pub(crate) struct Repository<'a> {
     pub(crate) config: Settings,
     pub(crate) pooling: PoolingStep,
     pub(crate) steps: Vec<Step>,
+    /// What gives weights of tokens, if there is something.
+    pub(crate) sparse: Option<SparseStep>,
+    /// The file with a layer for the rows of tokens, if there is one.
+    pub(crate) per_token: Option<String>,
     /// What makes a score of the number that comes out, if the model is a reranker.
     pub(crate) scoring: Option<Scoring>,
     /// Whether the second of two texts has token type 1.
@@ -83,7 +91,7 @@ impl<'a> Repository<'a> {
         refuse_unknown(&modules)?;
         let folder = modules
             .iter()
-            .find(|module| ["Transformer", STATIC].contains(&module.kind.as_str()))
+            .find(|module| ENCODERS.contains(&module.kind.as_str()))
             .map_or_else(String::new, |module| module.folder.clone());
         let mut steps = Vec::new();
         let path = format!("{folder}config.json");
@@ -101,9 +109,12 @@ impl<'a> Repository<'a> {
         if modules.is_empty() {
             steps.extend(modules::default_steps(&config, &folder)?);
         }
+        let per_token = "colbert_linear.pt";
         let mut repository = Self {
             files,
             pooling: modules::default_pooling(&config),
+            sparse: sparse::read(files, &modules, &config)?,
+            per_token: files.contains_key(per_token).then(|| per_token.to_owned()),
             config,
             folder,
             steps,
@@ -122,7 +133,7 @@ impl<'a> Repository<'a> {
         repository.read_modules(&modules)?;
         repository.read_prompts()?;
         repository.read_limits()?;
-        repository.obey(recipe);
+        repository.obey(recipe)?;
         Ok(repository)
     }
 
@@ -134,6 +145,11 @@ impl<'a> Repository<'a> {
     /// Opens the weights of a module.
     pub(crate) fn module_weights(&self, folder: &str) -> Result<Weights, Error> {
         Weights::open(self.files, folder)
+    }
+
+    /// Opens the weights of a PyTorch file.
+    pub(crate) fn weights_in(&self, path: &str) -> Result<Weights, Error> {
+        Weights::pickled(self.files, path)
     }
 
     /// Returns a file that lies beside the transformer, or else at the top.
@@ -169,7 +185,7 @@ impl<'a> Repository<'a> {
         let name = "config_sentence_transformers.json";
         let Some(settings) = optional(self.files, name)? else { return Ok(()) };
         if let Some(kind) = settings.text(&["model_type"])
-            && kind != if self.scoring.is_some() { "CrossEncoder" } else { "SentenceTransformer" }
+            && kind != self.kind()
         {
             return Err(Error::Unsupported(format!(
                 "models of type '{kind}' cannot run in this version"
@@ -183,6 +199,29 @@ impl<'a> Repository<'a> {
         self.default_prompt = default.and_then(|name| self.prompts.get(name)).cloned();
         self.dimensions = settings.number(&["truncate_dim"]).map(|n| n as usize).filter(|n| *n > 0);
         Ok(())
+    }
+
+    /// Returns what sentence-transformers calls such a model.
+    fn kind(&self) -> &'static str {
+        match (self.scoring, self.predicts()) {
+            (Some(_), _) => "CrossEncoder",
+            (None, true) => "SparseEncoder",
+            (None, false) => "SentenceTransformer",
+        }
+    }
+
+    /// Says whether all that it gives is what it predicts in place of tokens.
+    pub(crate) fn predicts(&self) -> bool {
+        matches!(self.sparse, Some(SparseStep::Predictions(_)))
+    }
+
+    /// Returns what a text can be turned into.
+    pub(crate) fn outputs(&self) -> Outputs {
+        let (sparse, dense) = (self.sparse.is_some(), !self.predicts());
+        match self.scoring {
+            Some(_) => Outputs::DENSE,
+            None => Outputs { dense, sparse, multivector: dense },
+        }
     }
 
     fn read_limits(&mut self) -> Result<(), Error> {
@@ -215,13 +254,17 @@ impl<'a> Repository<'a> {
         Ok(())
     }
 
-    fn obey(&mut self, recipe: &Recipe) {
+    fn obey(&mut self, recipe: &Recipe) -> Result<(), Error> {
         if self.scoring.is_some() {
             self.max_tokens = recipe.max_tokens.or(self.max_tokens);
-            return;
+            return Ok(());
         }
-        if let Some(mode) = recipe.pooling {
-            self.pooling.modes = vec![mode];
+        match recipe.pooling {
+            Some(Pooling::Splade) if !self.predicts() => {
+                self.sparse = Some(SparseStep::Predictions(sparse::predictions(&self.config)?));
+            }
+            Some(mode) => self.pooling.modes = vec![mode],
+            None => {}
         }
         match recipe.normalize {
             Some(true) if !self.steps.contains(&Step::Normalize) => {
@@ -242,13 +285,15 @@ impl<'a> Repository<'a> {
         self.truncation_side = recipe.truncation_side.unwrap_or(self.truncation_side);
         self.max_tokens = recipe.max_tokens.or(self.max_tokens);
         self.dimensions = recipe.dimensions.or(self.dimensions);
+        Ok(())
     }
 }
 
 /// Refuses modules that no part of the pipeline computes.
 fn refuse_unknown(modules: &[Module]) -> Result<(), Error> {
-    const KNOWN: [&str; 6] = ["Transformer", STATIC, "Pooling", "Dense", "Normalize", "Dropout"];
-    match modules.iter().find(|module| !KNOWN.contains(&module.kind.as_str())) {
+    const KNOWN: [&str; 5] = ["Pooling", "SpladePooling", "Dense", "Normalize", "Dropout"];
+    let known = |kind: &str| ENCODERS.contains(&kind) || KNOWN.contains(&kind);
+    match modules.iter().find(|module| !known(&module.kind)) {
         Some(Module { kind, .. }) => {
             Err(Error::Unsupported(format!("module '{kind}' cannot run in this version")))
         }

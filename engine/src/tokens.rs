@@ -117,6 +117,13 @@ impl Tokeniser {
         self.before.len() + self.after.len()
     }
 
+    /// Returns the tokens that mean nothing: those around a text, for padding and for what is unknown.
+    pub(crate) fn meaningless(&self) -> Vec<u32> {
+        let names = ["<pad>", "[PAD]", "<unk>", "[UNK]"];
+        let found = names.iter().filter_map(|name| self.inner.token_to_id(name));
+        self.before.iter().chain(&self.after).copied().chain(found).collect()
+    }
+
     /// Tokenises a text behind a prompt, to at most `limit` tokens.
     pub(crate) fn encode(
         &self,

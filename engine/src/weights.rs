@@ -64,6 +64,11 @@ impl Weights {
         ))
     }
 
+    /// Opens a PyTorch file by its name.
+    pub(crate) fn pickled(files: &Files, name: &str) -> Result<Self, Error> {
+        Self::read(files, vec![name.to_owned()], false)
+    }
+
     fn read(files: &Files, names: Vec<String>, mapped: bool) -> Result<Self, Error> {
         let path =
             |name: &String| files.get(name).cloned().ok_or_else(|| Error::file(name, "missing"));
@@ -151,14 +156,21 @@ impl Weights {
         Ok(Some(self.stored(name)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?))
     }
 
+    /// Returns the rows of a matrix, whatever number they are.
+    pub(crate) fn rows(&self, stem: &str) -> Result<usize, Error> {
+        let name = format!("{}{}", self.prefix, tensor(stem, "weight"));
+        let rows = self.headers.get(&name).and_then(|header| header.shape.first()).copied();
+        rows.ok_or_else(|| Error::file(&self.file, format!("no tensor '{name}'")))
+    }
+
     /// Reads `<stem>.weight` as f32; a norm may call it gamma, as the first BERT files did.
     pub(crate) fn weight(&self, stem: &str, shape: &[usize]) -> Result<Tensor, Error> {
-        self.tensor(&[&format!("{stem}.weight"), &format!("{stem}.gamma")], shape)
+        self.tensor(&[&tensor(stem, "weight"), &tensor(stem, "gamma")], shape)
     }
 
     /// Opens `<stem>.weight`, to be read row by row.
     pub(crate) fn matrix(&self, stem: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
-        let (name, header) = self.find(&[&format!("{stem}.weight"), stem], &[rows, columns])?;
+        let (name, header) = self.find(&[&tensor(stem, "weight"), stem], &[rows, columns])?;
         if let Reader::Mapped(files) = &self.reader
             && Matrix::can_map(header.dtype)
             && let Some(map) = files.map(&name).map_err(|e| Error::file(&self.file, e))?
@@ -170,7 +182,7 @@ impl Weights {
 
     /// Reads `<stem>.bias` as f32; a norm may call it beta.
     pub(crate) fn bias(&self, stem: &str, size: usize) -> Result<Tensor, Error> {
-        self.tensor(&[&format!("{stem}.bias"), &format!("{stem}.beta")], &[size])
+        self.tensor(&[&tensor(stem, "bias"), &tensor(stem, "beta")], &[size])
     }
 
     /// Returns the first of these tensors that is there, and checks its shape.
@@ -204,6 +216,11 @@ impl Weights {
         };
         tensor.ok_or_else(|| Error::file(&self.file, format!("no tensor '{name}'")))
     }
+}
+
+/// Names a tensor of a layer; a file that holds nothing else has no name for the layer.
+fn tensor(stem: &str, kind: &str) -> String {
+    if stem.is_empty() { kind.to_owned() } else { format!("{stem}.{kind}") }
 }
 
 impl Reader {

@@ -76,6 +76,8 @@ pub enum Pooling {
     WeightedMean,
     /// The sum divided by the square root of the count.
     SqrtMean,
+    /// No vector, but weights of the tokens that a masked language model predicts, the greatest of all places.
+    Splade,
 }
 
 impl Pooling {
@@ -88,6 +90,7 @@ impl Pooling {
             "last" | "lasttoken" | "last_token" => Some(Self::Last),
             "weightedmean" | "weightedmean_tokens" => Some(Self::WeightedMean),
             "sqrtmean" | "mean_sqrt_len_tokens" => Some(Self::SqrtMean),
+            "splade" => Some(Self::Splade),
             _ => None,
         }
     }
@@ -102,6 +105,7 @@ impl fmt::Display for Pooling {
             Self::Last => "last",
             Self::WeightedMean => "weightedmean",
             Self::SqrtMean => "sqrtmean",
+            Self::Splade => "splade",
         })
     }
 }
@@ -274,8 +278,8 @@ mod tests {
 
     #[test]
     fn words_parse_as_displayed() {
-        use Pooling::{Cls, Last, Max, Mean, SqrtMean, WeightedMean};
-        for pooling in [Cls, Mean, Max, Last, WeightedMean, SqrtMean] {
+        use Pooling::{Cls, Last, Max, Mean, Splade, SqrtMean, WeightedMean};
+        for pooling in [Cls, Mean, Max, Last, WeightedMean, SqrtMean, Splade] {
             assert_eq!(Pooling::parse(&pooling.to_string()), Some(pooling));
         }
         for precision in [Precision::Auto, Precision::F32, Precision::Bf16, Precision::Int8] {

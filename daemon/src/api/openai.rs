@@ -103,7 +103,7 @@ pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Body) -> Re
         inputs,
         overflow: Overflow::Truncate,
         num_ctx: None,
-        output: Output { normalize: true, dimensions },
+        output: Output { normalize: true, dimensions, ..Output::default() },
         keep_alive: None,
     };
     let mut out = String::from(r#"{"object":"list","data":["#);

@@ -38,7 +38,7 @@ pub(crate) async fn embed(State(app): State<Arc<App>>, request: Body) -> Reply {
         inputs,
         overflow,
         num_ctx: num_ctx(options.as_ref())?,
-        output: Output { normalize: true, dimensions },
+        output: Output { normalize: true, dimensions, ..Output::default() },
         keep_alive,
     };
     let mut out = begin(&model);

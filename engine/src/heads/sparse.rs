@@ -1,0 +1,148 @@
+//! How hidden states become weights of tokens: what a text stands for, in words that may not be in it.
+
+use std::collections::BTreeMap;
+
+use modelfiles::recipe::Precision;
+
+use super::{Linear, Loading, Norm};
+use crate::{
+    Error,
+    architectures::Slot,
+    plan::Activation,
+    repository::{Predictions, SparseStep},
+    threads::Team,
+    tokens::Tokeniser,
+};
+
+/// Predictions that are held at a time: a few megabytes.
+const PREDICTIONS: usize = 1 << 20;
+
+/// The layers of a model that gives sparse output.
+pub(super) enum Sparse {
+    /// What a masked language model would put in place of each token (SPLADE: Formal et al., 2021).
+    Predictions(Box<Layers>),
+    /// A weight of each token of the text itself, of which a token that stands there twice has the greater (BGE-M3: Chen
+    /// et al., 2024).
+    Weights {
+        linear: Linear,
+        /// Tokens that stand around texts or for what is unknown: they have none.
+        unused: Vec<u32>,
+    },
+}
+
+/// The layers of a masked language model, behind the encoder.
+pub(super) struct Layers {
+    transform: Linear,
+    activation: Activation,
+    norm: Norm,
+    decoder: Linear,
+    /// Whether the weights of all places are added; else the greatest counts.
+    sums: bool,
+    /// Whether the logarithm is taken twice.
+    twice: bool,
+}
+
+impl Sparse {
+    pub(super) fn load(
+        step: &SparseStep,
+        loading: Loading<'_>,
+        tokeniser: &Tokeniser,
+    ) -> Result<Self, Error> {
+        let (width, arithmetic) = (loading.plan.hidden, loading.processor.arithmetic);
+        let (weights, stem) = match step {
+            SparseStep::Predictions(step) => {
+                return Ok(Self::Predictions(Box::new(Layers::load(step, loading)?)));
+            }
+            SparseStep::File(path) => (loading.repository.weights_in(path)?, ""),
+            SparseStep::Classifier => {
+                let mut weights = loading.repository.weights()?;
+                weights.anchor("classifier.weight")?;
+                (weights, "classifier")
+            }
+        };
+        let linear = Linear::load(&weights, stem, (width, 1), true, arithmetic)?;
+        Ok(Self::Weights { linear, unused: tokeniser.meaningless() })
+    }
+
+    /// Returns the weights of one text that are not 0, by token id.
+    pub(super) fn forward(
+        &self,
+        ids: &[u32],
+        rows: &[f32],
+        team: Team<'_>,
+    ) -> Result<Vec<(u32, f32)>, Error> {
+        // Below, what is no number could get lost among the others.
+        if rows.iter().any(|x| !x.is_finite()) {
+            return Ok(vec![(0, f32::NAN)]);
+        }
+        match self {
+            Self::Predictions(layers) => layers.forward(rows, team),
+            Self::Weights { linear, unused } => {
+                let weights = linear.forward(rows, Activation::Relu, team)?;
+                let mut found = BTreeMap::new();
+                for (id, weight) in ids.iter().zip(weights).filter(|(id, _)| !unused.contains(id)) {
+                    let most = found.entry(*id).or_insert(0.0f32);
+                    *most = most.max(weight);
+                }
+                Ok(found.into_iter().filter(|(_, weight)| *weight != 0.0).collect())
+            }
+        }
+    }
+}
+
+impl Layers {
+    fn load(step: &Predictions, loading: Loading<'_>) -> Result<Self, Error> {
+        let Loading { repository, architecture, plan, processor, precision } = loading;
+        let (width, tokens) = (plan.hidden, plan.vocabulary);
+        let mut weights = repository.weights()?;
+        weights.anchor(&format!("{}.weight", step.transform))?;
+        let arithmetic = processor.arithmetic;
+        let bias = weights.bias(step.bias, tokens)?.to_vec1()?;
+        let sizes = (width, width);
+        let transform = Linear::load(&weights, step.transform, sizes, step.has_biases, arithmetic)?;
+        let norm = Norm::load(&weights, step.norm, width, step.has_biases, step.epsilon)?;
+        let mut table = step.decoder.to_owned();
+        if weights.anchor(&format!("{table}.weight")).is_err() {
+            // Most are tied to the rows of tokens.
+            table = architecture.stem(Slot::TokenTable, plan);
+            weights.anchor(&format!("{table}.weight"))?;
+        }
+        let matrix = weights.matrix(&table, tokens, width)?;
+        // Integers would lose the small differences that all weights are made of.
+        let precision = if precision == Precision::Int8 { Precision::Bf16 } else { precision };
+        let threads = processor.threads.count();
+        let decoder = Linear::new(matrix.view(), width, bias, (arithmetic, precision), threads)?;
+        let Predictions { activation, sums, twice, .. } = *step;
+        Ok(Self { transform, activation, norm, decoder, sums, twice })
+    }
+
+    fn forward(&self, rows: &[f32], team: Team<'_>) -> Result<Vec<(u32, f32)>, Error> {
+        let (tokens, width) = (self.decoder.outputs(), self.transform.outputs());
+        let mut hidden = self.transform.forward(rows, self.activation, team)?;
+        hidden.chunks_exact_mut(width).for_each(|row| self.norm.forward(row));
+        let mut pooled = vec![0.0f32; tokens];
+        let at_once = (PREDICTIONS / tokens).max(1) * width;
+        for block in hidden.chunks(at_once) {
+            let predictions = self.decoder.forward(block, Activation::Relu, team)?;
+            for row in predictions.chunks_exact(tokens) {
+                let values = pooled.iter_mut().zip(row);
+                if self.sums {
+                    values.for_each(|(sum, x)| *sum += self.weight(*x));
+                } else {
+                    values.for_each(|(most, x)| *most = if *x > *most { *x } else { *most });
+                }
+            }
+        }
+        // The greatest weight is that of the greatest prediction.
+        let weight = |x: f32| if self.sums { x } else { self.weight(x) };
+        let all = pooled.into_iter().enumerate();
+        let there = all.filter(|(_, x)| *x != 0.0);
+        Ok(there.map(|(id, x)| (id as u32, weight(x))).collect())
+    }
+
+    /// Returns the weight of a prediction that is not negative.
+    fn weight(&self, x: f32) -> f32 {
+        let once = x.ln_1p();
+        if self.twice { once.ln_1p() } else { once }
+    }
+}
