@@ -106,7 +106,7 @@ fn at(recipe: &Recipe, precision: Precision) -> Recipe {
 }
 
 /// Checks every arithmetic that this processor has, in f32.
-fn check(files: &Files, recipe: &Recipe, prompt: Prompt, cases: &[Case]) {
+fn check(files: &Files, recipe: &Recipe, prompt: Prompt<'_>, cases: &[Case]) {
     for arithmetic in Arithmetic::all() {
         let processor = Processor { arithmetic, ..Processor::default() };
         let recipe = at(recipe, Precision::F32);
@@ -115,7 +115,7 @@ fn check(files: &Files, recipe: &Recipe, prompt: Prompt, cases: &[Case]) {
 }
 
 /// Embeds every case alone and all together, and compares tokens and vectors.
-fn check_embedder(embedder: &Embedder, prompt: Prompt, cases: &[Case]) {
+fn check_embedder(embedder: &Embedder, prompt: Prompt<'_>, cases: &[Case]) {
     let limit = embedder.limit(None);
     let tokens: Vec<Tokens> = cases
         .iter()
@@ -171,7 +171,7 @@ const RERANKERS: &[&str] =
 const WAITING: &[&str] = &["clip", "jina2-code", "jina3-hub", "rerank-deberta", "rerank-qwen3"];
 
 /// Goldens without a vector, see outputs.rs.
-const SPARSE: &[&str] = &["splade-bert", "splade-distilbert", "splade-sum"];
+const SPARSE: &[&str] = &["splade-bert", "splade-distilbert", "splade-sum", "splade-router"];
 
 #[test]
 fn what_waits_is_refused_by_name() {
@@ -197,6 +197,7 @@ models! {
     old_layout "bert-old";
     no_modules "bert-plain";
     names_of_pretraining "bert-pretraining";
+    layers_of_their_own_for_queries "bert-router";
     default_prompt "bert-prompts";
     sharded "bert-sharded";
     camembert "camembert";

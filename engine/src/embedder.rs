@@ -166,7 +166,7 @@ impl Embedder {
     pub fn tokenize(
         &self,
         text: &str,
-        prompt: Prompt,
+        prompt: Prompt<'_>,
         limit: usize,
         overflow: Overflow,
     ) -> Result<Tokens, Error> {
@@ -194,13 +194,14 @@ impl Embedder {
     pub fn run(&self, texts: &[(&Tokens, Output)]) -> Result<Vec<Option<Vectors>>, Error> {
         let turn = self.processor.threads.turn();
         let mut vectors = vec![None; texts.len()];
-        let (long, mut rest) = self.long_and_rest(texts, turn.threads());
-        // Only static models have texts without a token; the mean of no row is zero.
-        for place in rest.extract_if(.., |i| texts[*i].0.ids.is_empty()) {
-            let output = texts[place].1;
-            let found = self.heads.of_nothing(self.description.plan.hidden, output.outputs)?;
+        let (bare, rest) = (0..texts.len()).partition(|i| self.heads.skips_encoder(texts[*i].0));
+        for place in Vec::into_iter(bare) {
+            let (tokens, output) = texts[place];
+            let width = self.description.plan.hidden;
+            let found = self.heads.without_encoder(tokens, width, self.wanted(output))?;
             vectors[place] = self.finish(found, output);
         }
+        let (long, rest) = self.long_and_rest(texts, rest, turn.threads());
         for place in &long {
             let found = self.embed_pack(texts, &[*place], Team::Together(&turn))?;
             vectors[*place] = found.into_iter().next().flatten();
@@ -237,8 +238,7 @@ impl Embedder {
         team: Team<'_>,
     ) -> Result<Vec<Option<Vectors>>, Error> {
         let tokens: Vec<&Tokens> = pack.iter().map(|i| texts[*i].0).collect();
-        let given = self.description.outputs;
-        let wanted = pack.iter().map(|i| (texts[*i].0, texts[*i].1.outputs.and(given)));
+        let wanted = pack.iter().map(|i| (texts[*i].0, self.wanted(texts[*i].1)));
         let wanted: Vec<(&Tokens, Outputs)> = wanted.collect();
         let heads = |hidden: &[f32], starts: &[usize]| {
             self.heads.forward(Pass { hidden, starts, texts: &wanted, team })
@@ -248,18 +248,25 @@ impl Embedder {
         Ok(pooled.into_iter().zip(outputs).map(|(v, output)| self.finish(v, output)).collect())
     }
 
+    /// Returns which of the outputs that are asked for the model has.
+    fn wanted(&self, output: Output) -> Outputs {
+        output.outputs.and(self.description.outputs)
+    }
+
     /// Finds the texts that would keep one thread busy while the others have nothing left to do.
     fn long_and_rest(
         &self,
         texts: &[(&Tokens, Output)],
+        places: Vec<usize>,
         threads: usize,
     ) -> (Vec<usize>, Vec<usize>) {
-        let share = texts.iter().map(|(t, _)| self.work(t.ids.len())).sum::<u64>() / threads as u64;
+        let work = places.iter().map(|i| self.work(texts[*i].0.ids.len()));
+        let share = work.sum::<u64>() / threads as u64;
         let is_long = |i: &usize| {
             let tokens = texts[*i].0.ids.len();
             threads > 1 && tokens > PACK_TOKENS && self.work(tokens) > share
         };
-        (0..texts.len()).partition(is_long)
+        places.into_iter().partition(is_long)
     }
 
     fn is_worth_sharing(&self, texts: &[(&Tokens, Output)], pack: &[usize]) -> bool {

@@ -4,11 +4,13 @@ mod linear;
 mod pooling;
 mod sparse;
 
+use std::collections::BTreeSet;
+
 use crate::{
     Error, Outputs, Plan, Processor, Vectors,
     architectures::Architecture,
     plan::Activation,
-    repository::{PoolingStep, Repository, Step},
+    repository::{PoolingStep, Queries, Repository, Step},
     threads::Team,
     tokens::{Tokeniser, Tokens},
 };
@@ -21,6 +23,10 @@ use sparse::Sparse;
 pub(crate) struct Heads {
     pooling: PoolingStep,
     steps: Vec<Head>,
+    /// What follows the pooling of queries, where that is something else.
+    query_steps: Option<Vec<Head>>,
+    /// The weights of tokens of queries, where these pass no layer.
+    looked_up: Option<Vec<f32>>,
     sparse: Option<Sparse>,
     /// What makes vectors of the rows of tokens but the first; without one the rows themselves are the vectors.
     per_token: Option<Linear>,
@@ -70,7 +76,15 @@ impl Heads {
                 Ok(Head::Norm(Norm::load(&weights, stem, width, *bias, *epsilon)?))
             }
         };
-        let steps = repository.steps.iter().map(load).collect::<Result<_, Error>>()?;
+        let load_all = |steps: &[Step]| steps.iter().map(load).collect::<Result<Vec<_>, Error>>();
+        let (mut query_steps, mut looked_up) = (None, None);
+        match &repository.queries {
+            Some(Queries::Steps(steps)) => query_steps = Some(load_all(steps)?),
+            Some(Queries::LookUp(folder)) => {
+                looked_up = Some(sparse::looked_up(repository, folder, plan, tokeniser)?);
+            }
+            None => {}
+        }
         let per_token = repository.per_token.as_ref().map(|file| {
             let weights = repository.weights_in(file)?;
             Linear::load(&weights, "", (width, weights.rows("")?), true, arithmetic)
@@ -78,7 +92,9 @@ impl Heads {
         let sparse = repository.sparse.as_ref().map(|step| Sparse::load(step, loading, tokeniser));
         Ok(Self {
             pooling: repository.pooling.clone(),
-            steps,
+            steps: load_all(&repository.steps)?,
+            query_steps,
+            looked_up,
             sparse: sparse.transpose()?,
             per_token: per_token.transpose()?,
         })
@@ -95,13 +111,16 @@ impl Heads {
         let width = hidden.len() / starts[texts.len()];
         let rows = |text: usize| &hidden[starts[text] * width..starts[text + 1] * width];
         let mut found = vec![Vectors::default(); texts.len()];
-        let dense: Vec<usize> = (0..texts.len()).filter(|i| texts[*i].1.dense).collect();
-        let pooled = dense.iter().map(|text| {
-            let (tokens, modes) = (texts[*text].0, self.pooling.modes.iter());
-            modes.flat_map(|mode| pool(*mode, rows(*text), width, tokens.skipped)).collect()
-        });
-        for (text, vector) in dense.iter().zip(self.follow(pooled.collect())?) {
-            found[*text].dense = vector;
+        for is_query in [false, true] {
+            let dense = |i: &usize| texts[*i].1.dense && texts[*i].0.is_query == is_query;
+            let dense: Vec<usize> = (0..texts.len()).filter(dense).collect();
+            let pooled = dense.iter().map(|text| {
+                let (skipped, modes) = (texts[*text].0.skipped, self.pooling.modes.iter());
+                modes.flat_map(|mode| pool(*mode, rows(*text), width, skipped)).collect()
+            });
+            for (text, vector) in dense.iter().zip(self.follow(pooled.collect(), is_query)?) {
+                found[*text].dense = vector;
+            }
         }
         for (text, ((tokens, wanted), found)) in texts.iter().zip(&mut found).enumerate() {
             if let Some(sparse) = self.sparse.as_ref().filter(|_| wanted.sparse) {
@@ -114,18 +133,37 @@ impl Heads {
         Ok(found)
     }
 
-    /// Computes what is wanted of a text without a token, for an encoder of this width.
-    pub(crate) fn of_nothing(&self, width: usize, wanted: Outputs) -> Result<Vectors, Error> {
-        if !wanted.dense {
-            return Ok(Vectors::default());
+    /// Says whether a text passes no layer of the encoder: it has no token, or is a query whose tokens are looked up.
+    pub(crate) fn skips_encoder(&self, text: &Tokens) -> bool {
+        text.ids.is_empty() || text.is_query && self.looked_up.is_some()
+    }
+
+    /// Computes what is wanted of such a text, beside an encoder of this width.
+    pub(crate) fn without_encoder(
+        &self,
+        text: &Tokens,
+        width: usize,
+        wanted: Outputs,
+    ) -> Result<Vectors, Error> {
+        let mut found = Vectors::default();
+        if wanted.dense {
+            let nothing = vec![0.0; width * self.pooling.modes.len()];
+            let vectors = self.follow(vec![nothing], text.is_query)?;
+            found.dense = vectors.into_iter().flatten().collect();
         }
-        let vectors = self.follow(vec![vec![0.0; width * self.pooling.modes.len()]])?;
-        Ok(Vectors { dense: vectors.into_iter().flatten().collect(), ..Vectors::default() })
+        if let Some(weights) = self.looked_up.as_ref().filter(|_| wanted.sparse && text.is_query) {
+            let weight = |id: u32| Some((id, *weights.get(id as usize)?));
+            let ids: BTreeSet<u32> = text.ids.iter().copied().collect();
+            found.sparse =
+                ids.into_iter().filter_map(weight).filter(|(_, weight)| *weight != 0.0).collect();
+        }
+        Ok(found)
     }
 
     /// Takes the steps behind the pooling.
-    fn follow(&self, mut vectors: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, Error> {
-        for step in &self.steps {
+    fn follow(&self, mut vectors: Vec<Vec<f32>>, is_query: bool) -> Result<Vec<Vec<f32>>, Error> {
+        let own = self.query_steps.as_ref().filter(|_| is_query);
+        for step in own.unwrap_or(&self.steps) {
             match step {
                 Head::Normalize => vectors.iter_mut().for_each(|vector| normalize(vector)),
                 Head::Norm(norm) => vectors.iter_mut().for_each(|row| norm.forward(row)),

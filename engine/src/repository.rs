@@ -14,7 +14,7 @@ use modelfiles::recipe::{Pooling, Recipe, Side};
 use serde_json::Value;
 
 pub use self::classifier::Scoring;
-use self::modules::Module;
+use self::modules::{Module, Modules};
 pub(crate) use self::sparse::{Predictions, SparseStep};
 use crate::{Error, Files, Outputs, plan::Activation, settings::Settings, weights::Weights};
 
@@ -52,6 +52,37 @@ pub(crate) enum Step {
     Normalize,
 }
 
+/// What becomes of a query where documents take another way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Queries {
+    /// Its tokens are looked up in a list of weights, which lies in this folder.
+    LookUp(String),
+    /// Other steps follow the pooling.
+    Steps(Vec<Step>),
+}
+
+impl Queries {
+    fn read(files: &Files, documents: &[Module], queries: &[Module]) -> Result<Self, Error> {
+        if let [Module { kind, folder }] = queries
+            && kind == "SparseStaticEmbedding"
+        {
+            return Ok(Self::LookUp(folder.clone()));
+        }
+        refuse_unknown(queries)?;
+        let encoders = |list: &[Module]| {
+            let behind = ["Dense", "Normalize", "Dropout"];
+            let encoders = list.iter().filter(|module| !behind.contains(&module.kind.as_str()));
+            encoders.cloned().collect::<Vec<_>>()
+        };
+        if encoders(documents) != encoders(queries) {
+            return Err(Error::Unsupported(
+                "an encoder of their own for queries cannot run in this version".to_owned(),
+            ));
+        }
+        modules::steps(files, queries).map(Self::Steps)
+    }
+}
+
 /// The pipeline of a repository.
 #[derive(Debug)]
 pub(crate) struct Repository<'a> {
@@ -64,6 +95,10 @@ pub(crate) struct Repository<'a> {
     pub(crate) steps: Vec<Step>,
     /// What gives weights of tokens, if there is something.
     pub(crate) sparse: Option<SparseStep>,
+    /// The way of queries behind the encoder, or past it, where they have one of their own.
+    pub(crate) queries: Option<Queries>,
+    /// Whether a text that is called neither query nor document takes it.
+    pub(crate) queries_by_default: bool,
     /// The file with a layer for the rows of tokens, if there is one.
     pub(crate) per_token: Option<String>,
     /// What makes a score of the number that comes out, if the model is a reranker.
@@ -87,7 +122,7 @@ pub(crate) struct Repository<'a> {
 impl<'a> Repository<'a> {
     /// Reads the configuration files, then lets the recipe overrule them.
     pub(crate) fn open(files: &'a Files, recipe: &Recipe) -> Result<Self, Error> {
-        let modules = modules::read_all(files)?;
+        let Modules { documents: modules, queries, queries_by_default } = modules::read_all(files)?;
         refuse_unknown(&modules)?;
         let folder = modules
             .iter()
@@ -115,6 +150,8 @@ impl<'a> Repository<'a> {
             pooling: modules::default_pooling(&config),
             sparse: sparse::read(files, &modules, &config)?,
             per_token: files.contains_key(per_token).then(|| per_token.to_owned()),
+            queries: queries.map(|queries| Queries::read(files, &modules, &queries)).transpose()?,
+            queries_by_default,
             config,
             folder,
             steps,
@@ -152,6 +189,19 @@ impl<'a> Repository<'a> {
         Weights::pickled(self.files, path)
     }
 
+    /// Returns a list of weights by token, if the module of a folder names one.
+    pub(crate) fn list_of_weights(&self, folder: &str) -> Result<Option<Settings>, Error> {
+        let settings = optional(self.files, &format!("{folder}config.json"))?;
+        let Some(name) = settings.as_ref().and_then(|settings| settings.text(&["path"])) else {
+            return Ok(None);
+        };
+        // A list may lie beside the module, or at the top.
+        let paths = [format!("{folder}{name}"), name.to_owned()];
+        let path = paths.iter().find(|path| self.files.contains_key(*path)).unwrap_or(&paths[0]);
+        optional(self.files, path)?
+            .map_or_else(|| Err(Error::file(path, "missing")), |list| Ok(Some(list)))
+    }
+
     /// Returns a file that lies beside the transformer, or else at the top.
     pub(crate) fn tokenizer_file(&self, name: &str) -> Option<&'a std::path::Path> {
         let beside = self.files.get(&format!("{}{name}", self.folder));
@@ -168,15 +218,11 @@ impl<'a> Repository<'a> {
     }
 
     fn read_modules(&mut self, list: &[Module]) -> Result<(), Error> {
-        for module in list {
-            match module.kind.as_str() {
-                "Pooling" => self.pooling = modules::pooling(self.files, &module.folder)?,
-                "Dense" => self.steps.push(modules::dense(self.files, &module.folder)?),
-                "Normalize" if self.steps.last() != Some(&Step::Normalize) => {
-                    self.steps.push(Step::Normalize);
-                }
-                _ => {}
-            }
+        if let Some(module) = list.iter().find(|module| module.kind == "Pooling") {
+            self.pooling = modules::pooling(self.files, &module.folder)?;
+        }
+        if !list.is_empty() {
+            self.steps = modules::steps(self.files, list)?;
         }
         Ok(())
     }
@@ -266,12 +312,16 @@ impl<'a> Repository<'a> {
             Some(mode) => self.pooling.modes = vec![mode],
             None => {}
         }
-        match recipe.normalize {
-            Some(true) if !self.steps.contains(&Step::Normalize) => {
-                self.steps.push(Step::Normalize);
+        let behind_queries = match &mut self.queries {
+            Some(Queries::Steps(steps)) => Some(steps),
+            _ => None,
+        };
+        for steps in [Some(&mut self.steps), behind_queries].into_iter().flatten() {
+            match recipe.normalize {
+                Some(true) if !steps.contains(&Step::Normalize) => steps.push(Step::Normalize),
+                Some(false) => steps.retain(|step| *step != Step::Normalize),
+                _ => {}
             }
-            Some(false) => self.steps.retain(|step| *step != Step::Normalize),
-            _ => {}
         }
         let named = [("query", &recipe.query_prompt), ("document", &recipe.document_prompt)];
         for (name, text) in named {

@@ -75,6 +75,11 @@ impl Settings {
         }
     }
 
+    /// Returns all keys with their values.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.values.as_object().into_iter().flatten()
+    }
+
     /// Returns an error about this file.
     pub(crate) fn error(&self, problem: impl std::fmt::Display) -> Error {
         Error::file(&self.file, problem)

@@ -12,7 +12,10 @@ use tokenizers::{
     truncate_encodings,
 };
 
-use crate::{Error, Plan, repository::Repository};
+use crate::{
+    Error, Plan,
+    repository::{self, Repository},
+};
 
 /// Texts up to this size are always tokenised whole.
 const LONG_TEXT_BYTES: usize = 64 << 10;
@@ -21,15 +24,17 @@ const BYTES_PER_TOKEN: usize = 32;
 /// Tokens next to a cut may differ from those of the whole text; so many are more than any word has.
 const UNCERTAIN_TOKENS: usize = 256;
 
-/// Which prompt goes before a text.
+/// Which prompt goes before a text, and what the text is to the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prompt {
+pub enum Prompt<'a> {
     /// The model's default, mostly none.
     Default,
     /// The one for queries, else the default.
     Query,
     /// The one for documents, else the default.
     Document,
+    /// This one, for a text that is a query or is none where that is said.
+    Own(&'a str, Option<bool>),
 }
 
 /// What to do with a text of too many tokens.
@@ -52,6 +57,8 @@ pub struct Tokens {
     pub(crate) skipped: usize,
     /// Where tokens of type 1 begin; behind the last if there are none.
     pub(crate) second: usize,
+    /// Whether it takes the way of a query, in a model that has one.
+    pub(crate) is_query: bool,
 }
 
 /// The tokenizer of a model, shared by all threads.
@@ -64,6 +71,7 @@ pub(crate) struct Tokeniser {
     prompts: BTreeMap<String, String>,
     default_prompt: String,
     include_prompt: bool,
+    queries: Queries,
     vocabulary: usize,
     /// Whether a text may have no token at all.
     may_be_empty: bool,
@@ -71,6 +79,17 @@ pub(crate) struct Tokeniser {
     tells_texts_apart: bool,
     /// The token for what is unknown, where such tokens do not count.
     dropped: Option<u32>,
+}
+
+/// How queries pass through a model.
+#[derive(Clone, Copy)]
+struct Queries {
+    /// Whether they take another way than documents.
+    differ: bool,
+    /// Whether that leads past the encoder, so that nothing stands around them.
+    are_looked_up: bool,
+    /// Whether what is called neither query nor document takes it.
+    by_default: bool,
 }
 
 impl Tokeniser {
@@ -108,6 +127,11 @@ impl Tokeniser {
             prompts: repository.prompts.clone(),
             default_prompt: repository.default_prompt.clone().unwrap_or_default(),
             include_prompt: repository.pooling.include_prompt,
+            queries: Queries {
+                differ: repository.queries.is_some(),
+                are_looked_up: matches!(repository.queries, Some(repository::Queries::LookUp(_))),
+                by_default: repository.queries_by_default,
+            },
             vocabulary: plan.vocabulary,
         })
     }
@@ -115,6 +139,11 @@ impl Tokeniser {
     /// Returns the number of special tokens around every text.
     pub(crate) fn specials(&self) -> usize {
         self.before.len() + self.after.len()
+    }
+
+    /// Returns the id of a token.
+    pub(crate) fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
     }
 
     /// Returns the tokens that mean nothing: those around a text, for padding and for what is unknown.
@@ -128,22 +157,32 @@ impl Tokeniser {
     pub(crate) fn encode(
         &self,
         text: &str,
-        prompt: Prompt,
+        prompt: Prompt<'_>,
         limit: usize,
         overflow: Overflow,
     ) -> Result<Tokens, Error> {
+        let is_query = self.queries.differ && self.is_query(prompt);
         let prompt = self.prompt(prompt);
         let ids = if prompt.is_empty() {
             self.enough_ids(text, limit)?
         } else {
             self.enough_ids(&format!("{prompt}{text}"), limit)?
         };
-        let mut tokens = self.fit(ids, limit, overflow)?;
+        let mut tokens = self.fit(ids, is_query, limit, overflow)?;
         if !self.include_prompt && !prompt.is_empty() {
             let prompt_tokens = self.before.len() + self.ids(prompt)?.len();
             tokens.skipped = prompt_tokens.min(tokens.ids.len().saturating_sub(1));
         }
         Ok(tokens)
+    }
+
+    /// Says whether a text with this prompt is a query.
+    fn is_query(&self, prompt: Prompt<'_>) -> bool {
+        match prompt {
+            Prompt::Query | Prompt::Own(_, Some(true)) => true,
+            Prompt::Document | Prompt::Own(_, Some(false)) => false,
+            Prompt::Default | Prompt::Own(_, None) => self.queries.by_default,
+        }
     }
 
     /// Takes token ids that the caller made, with or without special tokens around them.
@@ -158,27 +197,45 @@ impl Tokeniser {
             && ids.ends_with(&self.after);
         let bare =
             if whole { ids[self.before.len()..ids.len() - self.after.len()].to_vec() } else { ids };
-        self.fit(bare, limit, overflow)
+        self.fit(bare, self.queries.differ && self.queries.by_default, limit, overflow)
     }
 
     /// Cuts to what fits between the special tokens, and adds them.
-    fn fit(&self, mut ids: Vec<u32>, limit: usize, overflow: Overflow) -> Result<Tokens, Error> {
-        let room = limit.checked_sub(self.specials()).ok_or(Error::NoRoom)?;
-        if ids.len() + self.specials() == 0 && !self.may_be_empty {
+    fn fit(
+        &self,
+        mut ids: Vec<u32>,
+        is_query: bool,
+        limit: usize,
+        overflow: Overflow,
+    ) -> Result<Tokens, Error> {
+        let is_bare = is_query && self.queries.are_looked_up;
+        let (before, after) = if is_bare {
+            ([].as_slice(), [].as_slice())
+        } else {
+            (&self.before[..], &self.after[..])
+        };
+        let specials = before.len() + after.len();
+        let room = limit.checked_sub(specials).ok_or(Error::NoRoom)?;
+        if ids.len() + specials == 0 && !self.may_be_empty && !is_bare {
             return Err(Error::NoTokens);
         }
         let truncated = ids.len() > room;
         if truncated {
-            self.may_cut(ids.len(), room, limit, overflow)?;
+            if room == 0 {
+                return Err(Error::NoRoom);
+            }
+            if overflow == Overflow::Refuse {
+                return Err(Error::TooLong { tokens: ids.len() + specials, limit });
+            }
             match self.side {
                 Side::Right => ids.truncate(room),
                 Side::Left => drop(ids.drain(..ids.len() - room)),
             }
         }
-        let ids: Vec<u32> = [&self.before[..], &ids, &self.after].concat();
+        let ids: Vec<u32> = [before, &ids, after].concat();
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
             Some(id) => Err(Error::Tokenizer(format!("token {id} is outside the vocabulary"))),
-            None => Ok(Tokens { second: ids.len(), ids, truncated, skipped: 0 }),
+            None => Ok(Tokens { second: ids.len(), ids, truncated, skipped: 0, is_query }),
         }
     }
 
@@ -202,29 +259,13 @@ impl Tokeniser {
         if ids.iter().any(|id| *id as usize >= self.vocabulary) {
             return Err(Error::Tokenizer("a token is outside the vocabulary".to_owned()));
         }
-        Ok(Tokens { ids, truncated: length > room, skipped: 0, second })
+        Ok(Tokens { ids, truncated: length > room, skipped: 0, second, is_query: false })
     }
 
     /// Returns so much of a far too long text that more cannot matter.
     fn enough<'a>(&self, text: &'a str, limit: usize) -> &'a str {
         let bytes = LONG_TEXT_BYTES.max(limit.saturating_mul(BYTES_PER_TOKEN).saturating_mul(4));
         if text.len() > bytes { part(text, bytes, Side::Right) } else { text }
-    }
-
-    fn may_cut(
-        &self,
-        length: usize,
-        room: usize,
-        limit: usize,
-        overflow: Overflow,
-    ) -> Result<(), Error> {
-        if room == 0 {
-            return Err(Error::NoRoom);
-        }
-        if overflow == Overflow::Refuse {
-            return Err(Error::TooLong { tokens: length + self.specials(), limit });
-        }
-        Ok(())
     }
 
     /// Returns the ids of a text, or of so much of a far too long one that what `limit` leaves of it is certain: the
@@ -251,8 +292,9 @@ impl Tokeniser {
     }
 
     /// Returns the text of a prompt, by the fall-back order of sentence-transformers.
-    fn prompt(&self, prompt: Prompt) -> &str {
+    fn prompt<'a>(&'a self, prompt: Prompt<'a>) -> &'a str {
         let names: &[&str] = match prompt {
+            Prompt::Own(text, _) => return text,
             Prompt::Default => &[],
             Prompt::Query => &["query"],
             Prompt::Document => &["document", "passage", "corpus"],

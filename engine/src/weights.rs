@@ -168,6 +168,11 @@ impl Weights {
         self.tensor(&[&tensor(stem, "weight"), &tensor(stem, "gamma")], shape)
     }
 
+    /// Reads a list of so many numbers by its full name.
+    pub(crate) fn vector(&self, name: &str, size: usize) -> Result<Vec<f32>, Error> {
+        Ok(self.tensor(&[name], &[size])?.to_vec1()?)
+    }
+
     /// Opens `<stem>.weight`, to be read row by row.
     pub(crate) fn matrix(&self, stem: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
         let (name, header) = self.find(&[&tensor(stem, "weight"), stem], &[rows, columns])?;

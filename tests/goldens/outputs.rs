@@ -1,6 +1,10 @@
 //! Are weights of tokens and vectors per token those of sentence-transformers and of FlagEmbedding?
 
-use engine::{Arithmetic, Embedder, Files, Output, Outputs, Processor, Tokens, Vectors};
+use std::{collections::BTreeMap, fs};
+
+use engine::{
+    Arithmetic, Embedder, Files, Output, Outputs, Overflow, Processor, Prompt, Tokens, Vectors,
+};
 use modelfiles::recipe::{Pooling, Precision, Recipe};
 use serde::Deserialize;
 
@@ -9,6 +13,8 @@ use super::{Case, TOLERANCE, at, compare, files};
 #[derive(Deserialize)]
 struct Golden {
     cases: Vec<Both>,
+    #[serde(default)]
+    tasks: BTreeMap<String, Vec<Both>>,
 }
 
 #[derive(Deserialize)]
@@ -33,18 +39,22 @@ struct Text {
 const ALL: Outputs = Outputs { dense: true, sparse: true, multivector: true };
 
 fn golden(model: &str) -> Vec<Both> {
+    whole(model).cases
+}
+
+fn whole(model: &str) -> Golden {
     let path = format!("{}/../tests/goldens/models/{model}.json", env!("CARGO_MANIFEST_DIR"));
-    let golden: Golden = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    golden.cases
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 /// Checks every output of every text, alone and all together, with every arithmetic.
-fn check(files: &Files, recipe: &Recipe, cases: &[Both]) {
+fn check(files: &Files, recipe: &Recipe, prompt: Prompt<'_>, cases: &[Both]) {
     for arithmetic in Arithmetic::all() {
         let processor = Processor { arithmetic, ..Processor::default() };
         let recipe = at(recipe, Precision::F32);
         let embedder = Embedder::load(files, &recipe, &processor).unwrap();
-        let tokens: Vec<Tokens> = cases.iter().map(|case| tokens(&embedder, &case.text)).collect();
+        let tokens: Vec<Tokens> =
+            cases.iter().map(|case| tokens(&embedder, prompt, &case.text)).collect();
         let output = Output { outputs: ALL, ..Output::default() };
         let batch: Vec<_> = tokens.iter().map(|tokens| (tokens, output)).collect();
         for ((case, tokens), together) in
@@ -61,10 +71,10 @@ fn check(files: &Files, recipe: &Recipe, cases: &[Both]) {
     }
 }
 
-fn tokens(embedder: &Embedder, case: &Text) -> Tokens {
+fn tokens(embedder: &Embedder, prompt: Prompt<'_>, case: &Text) -> Tokens {
     let text = case.text.repeat(case.repeat.unwrap_or(1));
     let limit = embedder.limit(None);
-    embedder.tokenize(&text, engine::Prompt::Default, limit, engine::Overflow::Truncate).unwrap()
+    embedder.tokenize(&text, prompt, limit, Overflow::Truncate).unwrap()
 }
 
 fn check_case(case: &Both, found: &Vectors, what: &str) {
@@ -96,7 +106,7 @@ fn check_case(case: &Both, found: &Vectors, what: &str) {
 #[test]
 fn what_is_predicted_in_place_of_tokens() {
     for model in ["splade-bert", "splade-distilbert", "splade-sum"] {
-        check(&files(model), &Recipe::default(), &golden(model));
+        check(&files(model), &Recipe::default(), Prompt::Default, &golden(model));
     }
 }
 
@@ -107,13 +117,61 @@ fn a_parameter_makes_a_masked_language_model_sparse() {
         let mut files = files(model);
         files.retain(|name, _| !name.contains("modules.json") && !name.contains("sentence"));
         let recipe = Recipe { pooling: Some(Pooling::Splade), ..Recipe::default() };
-        check(&files, &recipe, &golden(model));
+        check(&files, &recipe, Prompt::Default, &golden(model));
     }
 }
 
 #[test]
 fn dense_and_sparse_and_vectors_per_token_of_one_pass() {
-    check(&files("bge-m3"), &Recipe::default(), &golden("bge-m3"));
+    check(&files("bge-m3"), &Recipe::default(), Prompt::Default, &golden("bge-m3"));
+}
+
+/// Queries of these models pass no layer, and documents do; whoever says nothing gives documents.
+#[test]
+fn queries_that_are_looked_up() {
+    let golden = whole("splade-router");
+    let (files, recipe) = (files("splade-router"), Recipe::default());
+    check(&files, &recipe, Prompt::Default, &golden.cases);
+    check(&files, &recipe, Prompt::Document, &golden.tasks["document"]);
+    check(&files, &recipe, Prompt::Query, &golden.tasks["query"]);
+    check(&files, &recipe, Prompt::Own("", Some(true)), &golden.tasks["query"]);
+}
+
+#[test]
+fn weights_of_queries_in_a_list() {
+    let mut files = files("splade-router");
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = fs::read(&files["document_0_Transformer/tokenizer.json"]).unwrap();
+    let tokenizer: serde_json::Value = serde_json::from_slice(&tokenizer).unwrap();
+    let module = "query_0_SparseStaticEmbedding";
+    let tensors = fs::read(&files[&format!("{module}/model.safetensors")]).unwrap();
+    let (header, values) = tensors[8..].split_at(tensors[0].into());
+    assert!(header.starts_with(b"{\"weight\""), "the file has one tensor");
+    let mut list = serde_json::Map::new();
+    for (token, id) in tokenizer["model"]["vocab"].as_object().unwrap() {
+        let at = 4 * id.as_u64().unwrap() as usize;
+        let weight = f32::from_le_bytes(values[at..at + 4].try_into().unwrap());
+        list.insert(token.clone(), weight.into());
+    }
+    for (name, text) in [
+        (format!("{module}/config.json"), r#"{"path": "idf.json"}"#.to_owned()),
+        ("idf.json".to_owned(), serde_json::Value::from(list).to_string()),
+    ] {
+        let path = folder.path().join(name.replace('/', "-"));
+        fs::write(&path, text).unwrap();
+        files.insert(name, path);
+    }
+    files.remove(&format!("{module}/model.safetensors"));
+    let cases = &whole("splade-router").tasks["query"];
+    check(&files, &Recipe::default(), Prompt::Query, cases);
+}
+
+#[test]
+fn layers_of_their_own_for_queries() {
+    let tasks = super::golden("bert-router").tasks;
+    for (prompt, cases) in [(Prompt::Query, "query"), (Prompt::Document, "document")] {
+        super::check(&files("bert-router"), &Recipe::default(), prompt, &tasks[cases]);
+    }
 }
 
 /// Half precision and integers keep the weights that count.
@@ -126,7 +184,7 @@ fn narrow_weights_stay_close() {
             let output = Output { outputs: ALL, ..Output::default() };
             let (mut wrong, mut all) = (0.0, 0.0);
             for case in golden(model) {
-                let tokens = tokens(&embedder, &case.text);
+                let tokens = tokens(&embedder, Prompt::Default, &case.text);
                 let found = embedder.run(&[(&tokens, output)]).unwrap().remove(0).unwrap();
                 for (id, wanted) in &case.sparse {
                     let found = found.sparse.iter().find(|(other, _)| other == id);
@@ -144,7 +202,7 @@ fn rows_of_tokens_are_the_vectors_of_a_model_without_a_layer_for_them() {
     let embedder =
         Embedder::load(&files("bert-plain"), &Recipe::default(), &Processor::default()).unwrap();
     let case = Text { text: "why is the sky blue?".to_owned(), repeat: None, ids: Vec::new() };
-    let tokens = tokens(&embedder, &case);
+    let tokens = tokens(&embedder, Prompt::Default, &case);
     let output = Output { outputs: ALL, ..Output::default() };
     let found = embedder.run(&[(&tokens, output)]).unwrap().remove(0).unwrap();
     assert_eq!(found.multivector.len(), tokens.ids.len());

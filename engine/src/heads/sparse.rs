@@ -6,10 +6,10 @@ use modelfiles::recipe::Precision;
 
 use super::{Linear, Loading, Norm};
 use crate::{
-    Error,
+    Error, Plan,
     architectures::Slot,
     plan::Activation,
-    repository::{Predictions, SparseStep},
+    repository::{Predictions, Repository, SparseStep},
     threads::Team,
     tokens::Tokeniser,
 };
@@ -40,6 +40,27 @@ pub(super) struct Layers {
     sums: bool,
     /// Whether the logarithm is taken twice.
     twice: bool,
+}
+
+/// Reads the weights of tokens of a model whose queries are looked up: a tensor, or a list by token (OpenSearch's
+/// inverse document frequencies).
+pub(super) fn looked_up(
+    repository: &Repository<'_>,
+    folder: &str,
+    plan: &Plan,
+    tokeniser: &Tokeniser,
+) -> Result<Vec<f32>, Error> {
+    let Some(list) = repository.list_of_weights(folder)? else {
+        return repository.module_weights(folder)?.vector("weight", plan.vocabulary);
+    };
+    let mut weights = vec![0.0; plan.vocabulary];
+    for (token, weight) in list.entries() {
+        let weight = weight.as_f64().ok_or_else(|| list.error("a weight is no number"))?;
+        if let Some(place) = tokeniser.id(token).and_then(|id| weights.get_mut(id as usize)) {
+            *place = weight as f32;
+        }
+    }
+    Ok(weights)
 }
 
 impl Sparse {

@@ -1,12 +1,13 @@
 //! What the modules of a sentence-transformers repository are: `modules.json` and a folder for each.
 
 use modelfiles::recipe::Pooling;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{PoolingStep, Step, optional, read};
 use crate::{Error, Files, plan::Activation, settings::Settings};
 
-/// One entry of `modules.json`.
+/// One entry of `modules.json`, or of a router.
+#[derive(Clone, PartialEq)]
 pub(super) struct Module {
     /// The last part of its type.
     pub(super) kind: String,
@@ -14,25 +15,99 @@ pub(super) struct Module {
     pub(super) folder: String,
 }
 
-/// Returns the modules in order; none when the repository has no `modules.json`.
-pub(super) fn read_all(files: &Files) -> Result<Vec<Module>, Error> {
+/// The ways through a model, as lists of modules.
+#[derive(Default)]
+pub(super) struct Modules {
+    /// What a document passes through; none when the repository has no `modules.json`.
+    pub(super) documents: Vec<Module>,
+    /// What a query passes through, where it takes another way.
+    pub(super) queries: Option<Vec<Module>>,
+    /// Whether a text that is called neither takes the way of a query.
+    pub(super) queries_by_default: bool,
+}
+
+/// Reads the modules in order.
+pub(super) fn read_all(files: &Files) -> Result<Modules, Error> {
     let name = "modules.json";
-    let Some(bytes) = read(files, name)? else { return Ok(Vec::new()) };
+    let Some(bytes) = read(files, name)? else { return Ok(Modules::default()) };
     let list: Vec<Value> = serde_json::from_slice(&bytes).map_err(|e| Error::file(name, e))?;
-    let text =
-        |module: &Value, key: &str| module.get(key).and_then(Value::as_str).map(str::to_owned);
-    list.iter()
-        .map(|module| {
-            let kind =
-                text(module, "type").ok_or_else(|| Error::file(name, "a module has no type"))?;
-            let kind = kind.rsplit('.').next().unwrap_or_default().to_owned();
-            let path = text(module, "path").unwrap_or_default();
-            let path = path.trim_start_matches("./").trim_matches('/');
-            let path = if path == "." { "" } else { path };
-            let folder = if path.is_empty() { String::new() } else { format!("{path}/") };
-            Ok(Module { kind, folder })
-        })
-        .collect()
+    let mut modules = Modules::default();
+    for entry in &list {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str);
+        let kind = text("type").ok_or_else(|| Error::file(name, "a module has no type"))?;
+        let module = Module::new(kind, "", text("path").unwrap_or_default());
+        if ["Router", "Asym"].contains(&module.kind.as_str()) {
+            modules.fork(files, &module)?;
+        } else {
+            modules.queries.iter_mut().for_each(|queries| queries.push(module.clone()));
+            modules.documents.push(module);
+        }
+    }
+    Ok(modules)
+}
+
+impl Module {
+    fn new(kind: &str, folder: &str, path: &str) -> Self {
+        let kind = kind.rsplit('.').next().unwrap_or_default().to_owned();
+        let path = path.trim_start_matches("./").trim_matches('/');
+        let path = if path == "." { "" } else { path };
+        let slash = if path.is_empty() { "" } else { "/" };
+        Self { kind, folder: format!("{folder}{path}{slash}") }
+    }
+}
+
+impl Modules {
+    /// Follows a router, where queries and documents part.
+    fn fork(&mut self, files: &Files, router: &Module) -> Result<(), Error> {
+        let names = ["router_config.json", "config.json"];
+        let path = names.map(|name| format!("{}{name}", router.folder));
+        let path = path.iter().find(|path| files.contains_key(*path)).unwrap_or(&path[0]);
+        let settings = optional(files, path)?.ok_or_else(|| Error::file(path, "missing"))?;
+        let unsupported =
+            |what: &str| Error::Unsupported(format!("{path}: {what} cannot run in this version"));
+        let parameter = |key: &str| settings.get(&["parameters"])?.get(key);
+        if parameter("route_mappings").is_some_and(|map| map != &Value::Object(Map::new())) {
+            return Err(unsupported("a router with mappings"));
+        }
+        let routes = settings.get(&["structure"]).and_then(Value::as_object);
+        let routes = routes.ok_or_else(|| Error::file(path, "no 'structure'"))?;
+        let route = |names: &[&str]| {
+            let found = names.iter().find_map(|name| routes.get(*name));
+            let list = found
+                .and_then(Value::as_array)
+                .ok_or_else(|| unsupported(&format!("a router without a route '{}'", names[0])))?;
+            let module = |name: &str| {
+                let kind = settings.get(&["types"])?.get(name)?.as_str()?;
+                Some(Module::new(kind, &router.folder, name))
+            };
+            let modules = list.iter().map(|name| name.as_str().and_then(module));
+            modules
+                .collect::<Option<Vec<Module>>>()
+                .ok_or_else(|| Error::file(path, "a route names a module that has no type"))
+        };
+        let mut queries = self.queries.take().unwrap_or_else(|| self.documents.clone());
+        queries.extend(route(&["query"])?);
+        self.documents.extend(route(&["document", "passage", "corpus", "doc"])?);
+        self.queries = Some(queries);
+        // Without a default the first of the routes is one.
+        let default = parameter("default_route").and_then(Value::as_str);
+        let default = default.or_else(|| routes.keys().next().map(String::as_str));
+        self.queries_by_default = default == Some("query");
+        Ok(())
+    }
+}
+
+/// Reads the steps behind the pooling.
+pub(super) fn steps(files: &Files, modules: &[Module]) -> Result<Vec<Step>, Error> {
+    let mut steps = Vec::new();
+    for module in modules {
+        match module.kind.as_str() {
+            "Dense" => steps.push(dense(files, &module.folder)?),
+            "Normalize" if steps.last() != Some(&Step::Normalize) => steps.push(Step::Normalize),
+            _ => {}
+        }
+    }
+    Ok(steps)
 }
 
 /// Returns the pooling of a folder without modules: the last token of a causal model, the first one of DPR, else the
@@ -110,7 +185,7 @@ fn unsupported_pooling(name: &str) -> Error {
 }
 
 /// Reads a Dense module.
-pub(super) fn dense(files: &Files, folder: &str) -> Result<Step, Error> {
+fn dense(files: &Files, folder: &str) -> Result<Step, Error> {
     let path = format!("{folder}config.json");
     let settings = optional(files, &path)?.ok_or_else(|| Error::file(&path, "missing"))?;
     let unsupported =
