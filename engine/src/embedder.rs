@@ -1,6 +1,8 @@
 //! What a caller holds: a described model, or a loaded one that turns tokens into vectors.
 
-use std::sync::Mutex;
+mod chunks;
+
+use std::{collections::BTreeMap, sync::Mutex};
 
 use modelfiles::recipe::{Pooling, Precision, Recipe};
 
@@ -43,6 +45,10 @@ pub struct Description {
     pub pooling: Vec<Pooling>,
     /// Whether the vectors come out with length 1.
     pub normalizes: bool,
+    /// Prompts by name.
+    pub prompts: BTreeMap<String, String>,
+    /// The prompt before texts of which nothing is said, if there is one.
+    pub default_prompt: Option<String>,
     /// What makes a score of the number that comes out, if the model is a reranker and no embedder.
     pub scoring: Option<Scoring>,
     /// What its products are computed with.
@@ -108,6 +114,8 @@ fn description(
         dimensions: repository.dimensions.map_or(dimensions, |cut| cut.min(dimensions)),
         max_tokens,
         pooling,
+        prompts: repository.prompts.clone(),
+        default_prompt: repository.default_prompt.clone(),
         scoring: repository.scoring,
         normalizes: repository.steps.last() == Some(&Step::Normalize),
         precision,
@@ -154,6 +162,16 @@ impl Embedder {
     pub fn limit(&self, wanted: Option<usize>) -> usize {
         let most = self.description.plan.context_length();
         wanted.unwrap_or(self.description.max_tokens).min(most)
+    }
+
+    /// Returns the text of token ids; special tokens stay if they are wanted.
+    pub fn detokenize(&self, ids: &[u32], with_specials: bool) -> Result<String, Error> {
+        self.tokeniser.text(ids, with_specials)
+    }
+
+    /// Returns how a token is written in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.tokeniser.token(id)
     }
 
     /// Returns how many tokens callers shall give at once, unless a single text has more: memory is reserved for
@@ -308,16 +326,17 @@ impl Embedder {
         if !vectors.are_finite() {
             return None;
         }
-        let vector = &mut vectors.dense;
-        let wanted =
-            output.dimensions.or(self.dimensions).filter(|n| (1..vector.len()).contains(n));
         let normalized = self.heads.normalizes();
-        if let Some(dimensions) = wanted {
-            vector.truncate(dimensions);
-        }
-        // A normalised vector that was not cut is not divided again: that could change its last bits.
-        if (output.normalize || normalized) && (wanted.is_some() || !normalized) {
-            heads::normalize(vector);
+        for vector in std::iter::once(&mut vectors.dense).chain(&mut vectors.parts) {
+            let wanted =
+                output.dimensions.or(self.dimensions).filter(|n| (1..vector.len()).contains(n));
+            if let Some(dimensions) = wanted {
+                vector.truncate(dimensions);
+            }
+            // A normalised vector that was not cut is not divided again: that could change its last bits.
+            if (output.normalize || normalized) && (wanted.is_some() || !normalized) {
+                heads::normalize(vector);
+            }
         }
         Some(vectors)
     }
@@ -325,7 +344,7 @@ impl Embedder {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, path::Path, sync::Arc};
+    use std::{path::Path, sync::Arc};
 
     use super::*;
     use crate::{Isa, Threads};

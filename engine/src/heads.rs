@@ -4,7 +4,7 @@ mod linear;
 mod pooling;
 mod sparse;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
     Error, Outputs, Plan, Processor, Vectors,
@@ -112,14 +112,22 @@ impl Heads {
         let rows = |text: usize| &hidden[starts[text] * width..starts[text + 1] * width];
         let mut found = vec![Vectors::default(); texts.len()];
         for is_query in [false, true] {
-            let dense = |i: &usize| texts[*i].1.dense && texts[*i].0.is_query == is_query;
-            let dense: Vec<usize> = (0..texts.len()).filter(dense).collect();
-            let pooled = dense.iter().map(|text| {
-                let (skipped, modes) = (texts[*text].0.skipped, self.pooling.modes.iter());
-                modes.flat_map(|mode| pool(*mode, rows(*text), width, skipped)).collect()
-            });
-            for (text, vector) in dense.iter().zip(self.follow(pooled.collect(), is_query)?) {
-                found[*text].dense = vector;
+            let is_dense = |i: &usize| texts[*i].1.dense && texts[*i].0.is_query == is_query;
+            let dense = (0..texts.len()).filter(is_dense);
+            let places: Vec<(usize, Range<usize>)> =
+                dense.flat_map(|i| pooled(texts[i].0).map(move |range| (i, range))).collect();
+            let rows = |(text, range): &(usize, Range<usize>)| {
+                let rows = &rows(*text)[range.start * width..range.end * width];
+                let skipped = texts[*text].0.skipped.saturating_sub(range.start);
+                let modes = self.pooling.modes.iter();
+                modes.flat_map(|mode| pool(*mode, rows, width, skipped)).collect()
+            };
+            let vectors = self.follow(places.iter().map(rows).collect(), is_query)?;
+            for ((text, _), vector) in places.into_iter().zip(vectors) {
+                match texts[text].0.spans.is_empty() {
+                    true => found[text].dense = vector,
+                    false => found[text].parts.push(vector),
+                }
             }
         }
         for (text, ((tokens, wanted), found)) in texts.iter().zip(&mut found).enumerate() {
@@ -192,6 +200,12 @@ impl Heads {
         vectors.iter_mut().for_each(|vector| normalize(vector));
         Ok(vectors)
     }
+}
+
+/// Returns the tokens that become a vector: all, or those of each part.
+fn pooled(text: &Tokens) -> impl Iterator<Item = Range<usize>> {
+    let whole = text.spans.is_empty().then_some(0..text.ids.len());
+    whole.into_iter().chain(text.spans.iter().cloned())
 }
 
 /// A layer norm, as one of the encoder.

@@ -54,8 +54,10 @@ pub struct Output {
 /// What a model gives of a text; what was not wanted is empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vectors {
-    /// One vector.
+    /// One vector, unless the parts of the text have their own.
     pub dense: Vec<f32>,
+    /// The vectors of parts, see [`Embedder::tokenize_parts`](crate::Embedder::tokenize_parts).
+    pub parts: Vec<Vec<f32>>,
     /// Weights by token id, none of them 0.
     pub sparse: Vec<(u32, f32)>,
     /// A vector per token.
@@ -65,7 +67,7 @@ pub struct Vectors {
 impl Vectors {
     /// Says whether all numbers are finite.
     pub(crate) fn are_finite(&self) -> bool {
-        let rows = self.multivector.iter().flatten();
+        let rows = self.parts.iter().chain(&self.multivector).flatten();
         let weights = self.sparse.iter().map(|(_, weight)| weight);
         self.dense.iter().chain(weights).chain(rows).all(|x| x.is_finite())
     }

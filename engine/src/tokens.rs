@@ -1,6 +1,6 @@
 //! How a text becomes token ids: prompts, special tokens, and what happens to a text that is too long.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use modelfiles::recipe::Side;
 use tokenizers::{
@@ -59,6 +59,8 @@ pub struct Tokens {
     pub(crate) second: usize,
     /// Whether it takes the way of a query, in a model that has one.
     pub(crate) is_query: bool,
+    /// The tokens of parts that have vectors of their own; empty if the text has one vector.
+    pub(crate) spans: Vec<Range<usize>>,
 }
 
 /// The tokenizer of a model, shared by all threads.
@@ -141,6 +143,16 @@ impl Tokeniser {
         self.before.len() + self.after.len()
     }
 
+    /// Returns the text of token ids.
+    pub(crate) fn text(&self, ids: &[u32], with_specials: bool) -> Result<String, Error> {
+        self.inner.decode(ids, !with_specials).map_err(error)
+    }
+
+    /// Returns how a token is written in the vocabulary.
+    pub(crate) fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// Returns the id of a token.
     pub(crate) fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -183,6 +195,37 @@ impl Tokeniser {
             Prompt::Document | Prompt::Own(_, Some(false)) => false,
             Prompt::Default | Prompt::Own(_, None) => self.queries.by_default,
         }
+    }
+
+    /// Returns how many tokens stand around a text with this prompt, those of the prompt included.
+    pub(crate) fn around(&self, prompt: Prompt<'_>) -> Result<usize, Error> {
+        let bare = self.queries.are_looked_up && self.is_query(prompt);
+        let specials = if bare { 0 } else { self.specials() };
+        Ok(specials + self.ids(self.prompt(prompt))?.len())
+    }
+
+    /// Counts the tokens of a part of a text, as far as that it has more than `enough`.
+    pub(crate) fn count(&self, part: &str, enough: usize) -> Result<usize, Error> {
+        Ok(self.enough_ids(part, enough)?.len())
+    }
+
+    /// Returns in which byte of a text each of its tokens begins; those before it begin with it, those behind it at its
+    /// end.
+    pub(crate) fn starts(
+        &self,
+        text: &str,
+        prompt: Prompt<'_>,
+        tokens: &Tokens,
+    ) -> Result<Vec<usize>, Error> {
+        let prompt = self.prompt(prompt);
+        let encoding = self.inner.encode(format!("{prompt}{text}"), false).map_err(error)?;
+        let start = |(start, _): &(usize, usize)| start.saturating_sub(prompt.len());
+        let inside = encoding.get_offsets().iter().map(start);
+        let mut starts = vec![0; self.before.len()];
+        starts.extend(inside);
+        starts.truncate(tokens.ids.len() - self.after.len());
+        starts.resize(tokens.ids.len(), text.len());
+        Ok(starts)
     }
 
     /// Takes token ids that the caller made, with or without special tokens around them.
@@ -235,7 +278,14 @@ impl Tokeniser {
         let ids: Vec<u32> = [before, &ids, after].concat();
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
             Some(id) => Err(Error::Tokenizer(format!("token {id} is outside the vocabulary"))),
-            None => Ok(Tokens { second: ids.len(), ids, truncated, skipped: 0, is_query }),
+            None => Ok(Tokens {
+                second: ids.len(),
+                ids,
+                truncated,
+                skipped: 0,
+                is_query,
+                spans: Vec::new(),
+            }),
         }
     }
 
@@ -259,7 +309,14 @@ impl Tokeniser {
         if ids.iter().any(|id| *id as usize >= self.vocabulary) {
             return Err(Error::Tokenizer("a token is outside the vocabulary".to_owned()));
         }
-        Ok(Tokens { ids, truncated: length > room, skipped: 0, second, is_query: false })
+        Ok(Tokens {
+            ids,
+            truncated: length > room,
+            skipped: 0,
+            second,
+            is_query: false,
+            spans: Vec::new(),
+        })
     }
 
     /// Returns so much of a far too long text that more cannot matter.

@@ -212,3 +212,47 @@ fn rows_of_tokens_are_the_vectors_of_a_model_without_a_layer_for_them() {
     compare(&found.dense, &mean.collect::<Vec<_>>(), "the mean of all rows");
     assert!(found.sparse.is_empty() && !embedder.description().outputs.sparse);
 }
+
+/// A text that fits has its own vector, whatever is said of parts; of others the parts have theirs.
+#[test]
+fn parts_of_texts() {
+    let embedder =
+        Embedder::load(&files("bert-prompts"), &Recipe::default(), &Processor::default()).unwrap();
+    assert!(embedder.knows_parts());
+    let text = "why is the sky blue? Nobody knows. Why is the grass green? I do.";
+    let limit = embedder.limit(None);
+    let output = Output::default();
+    let embed = |tokens: &Tokens| embedder.run(&[(tokens, output)]).unwrap().remove(0).unwrap();
+    let whole = embed(&embedder.tokenize(text, Prompt::Query, limit, Overflow::Refuse).unwrap());
+    let all = embedder.split(text, Prompt::Query, limit).unwrap();
+    assert_eq!((all.len(), &all[0]), (1, &(0..text.len())));
+    let late = embed(&embedder.tokenize_parts(text, Prompt::Query, limit, &all).unwrap());
+    assert_eq!((late.dense.len(), &late.parts[0]), (0, &whole.dense));
+
+    let parts = embedder.split(text, Prompt::Query, 24).unwrap();
+    assert!(parts.len() > 1, "{parts:?}");
+    for part in &parts {
+        let part = &text[part.clone()];
+        embedder.tokenize(part, Prompt::Query, 24, Overflow::Refuse).unwrap();
+        assert!(part.ends_with(['?', '.']), "{part}");
+    }
+    let late = embed(&embedder.tokenize_parts(text, Prompt::Query, limit, &parts).unwrap());
+    assert_eq!(late.parts.len(), parts.len());
+    let norm = |vector: &[f32]| vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    assert!(late.parts.iter().all(|part| (norm(part) - 1.0).abs() < 1e-6 && *part != whole.dense));
+
+    // What the parts give when each is read alone, weighted by their tokens.
+    let given = |part: &std::ops::Range<usize>| {
+        let part = &text[part.clone()];
+        let tokens = embedder.tokenize(part, Prompt::Query, limit, Overflow::Refuse).unwrap();
+        (tokens.ids.len(), embed(&tokens))
+    };
+    let given: Vec<(usize, Vectors)> = parts.iter().map(given).collect();
+    let mut wanted = vec![0.0; whole.dense.len()];
+    for (tokens, vectors) in &given {
+        wanted.iter_mut().zip(&vectors.dense).for_each(|(sum, x)| *sum += *tokens as f32 * x);
+    }
+    let length = norm(&wanted);
+    wanted.iter_mut().for_each(|x| *x /= length);
+    compare(&wanted, &embedder.combine(given, output).dense, "the mean of parts");
+}

@@ -4,8 +4,12 @@ use modelfiles::recipe::Pooling;
 
 /// Pools the rows of one text; the first `skipped` belong to a prompt that takes no part.
 pub(super) fn pool(mode: Pooling, rows: &[f32], width: usize, skipped: usize) -> Vec<f32> {
-    let used = &rows[skipped * width..];
+    let used = &rows[(skipped * width).min(rows.len())..];
     let count = used.len() / width;
+    if count == 0 {
+        // A part of a text may have no token of its own.
+        return vec![0.0; width];
+    }
     match mode {
         Pooling::Cls => used[..width].to_vec(),
         Pooling::Last => rows[rows.len() - width..].to_vec(),
