@@ -16,6 +16,7 @@ mod limits;
 mod lists;
 mod names;
 mod openai;
+mod outputs;
 mod pull;
 mod recorded;
 mod rerank;

@@ -65,6 +65,7 @@ pub(crate) fn render(model: &Model, detail: Detail) -> String {
         ("Model", overview(model)),
         ("Capabilities", capabilities.collect()),
         ("Projector", projector(model)),
+        ("Prompts", prompts(model)),
         ("Parameters", parameters(&model.parameters)),
     ];
     if detail == Detail::Everything {
@@ -98,6 +99,10 @@ fn overview(model: &Model) -> Vec<Row> {
         ("quantization", some(&details.quantization_level)),
         // How the weights are stored is one thing, what they are computed with another.
         ("precision", text(model, "vecuna.precision")),
+        ("memory", memory(model)),
+        ("pooling", text(model, "vecuna.pooling")),
+        ("outputs", text(model, "vecuna.outputs")),
+        ("reads", number(model, "vecuna.max_tokens").map(|n| format!("{n} tokens"))),
         ("requires", some(&model.requires)),
     ]
     .into_iter()
@@ -113,6 +118,27 @@ fn text(model: &Model, key: &str) -> Option<String> {
 fn number(model: &Model, key: &str) -> Option<u64> {
     let value = model.model_info.as_ref()?.get(key)?;
     value.as_u64().or_else(|| value.to_string().strip_suffix(".0")?.parse().ok())
+}
+
+/// Tells what a loaded model holds at each precision.
+fn memory(model: &Model) -> Option<String> {
+    let at = |precision: &str| {
+        let bytes = number(model, &format!("vecuna.memory_bytes.{precision}"))?;
+        Some(format!("{} {precision}", human::bytes(bytes)))
+    };
+    let all: Vec<String> = ["f32", "bf16", "int8"].into_iter().filter_map(at).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// Tells what stands before texts: by name, and before those of which nothing is said.
+fn prompts(model: &Model) -> Vec<Row> {
+    let info = model.model_info.iter().flatten();
+    let prompt = |(key, value): (&String, &Value)| {
+        let name = key.strip_prefix("vecuna.prompt")?;
+        let name = if name.is_empty() { "(default)" } else { name.strip_prefix('.')? };
+        Some(vec![name.to_owned(), human::quoted(value.as_str()?)])
+    };
+    info.filter_map(prompt).collect()
 }
 
 fn projector(model: &Model) -> Vec<Row> {

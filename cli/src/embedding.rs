@@ -24,12 +24,61 @@ pub(crate) struct Request<'a> {
     /// How long the model stays in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keep_alive: Option<&'a str>,
+    /// What else of a model and of its texts is wanted.
+    #[serde(flatten)]
+    pub(crate) wishes: Option<&'a Wishes>,
+}
+
+/// What Ollama has no words for; what was not said is not sent.
+#[derive(Debug, Default, clap::Args, Serialize)]
+pub(crate) struct Wishes {
+    /// What the texts are: query or document; a model with prompts for them takes these
+    #[arg(long, value_name = "TASK")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<String>,
+    /// Put this before every text
+    #[arg(long, value_name = "TEXT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<String>,
+    /// Put a prompt of the model before every text, by its name
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_name: Option<String>,
+    /// Leave the vectors as long as the model's own pipeline makes them
+    #[arg(long = "no-normalize", action = clap::ArgAction::SetFalse)]
+    #[serde(skip_serializing_if = "is_true")]
+    normalize: bool,
+    /// What to compute: dense, sparse or multivector, or several with commas between
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outputs: Vec<String>,
+    /// How to write vectors: float, base64, int8, uint8, binary or ubinary
+    #[arg(long, value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding_format: Option<String>,
+    /// Divide texts that are too long: pool (one vector of all chunks), each (one per chunk) or late
+    #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "pool")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunk: Option<String>,
+    /// The most tokens of a chunk
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunk_tokens: Option<i64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde wants")]
+fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 /// The vectors and what they cost.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Answer {
     embeddings: Vec<Box<RawValue>>,
+    #[serde(default)]
+    sparse: Vec<Box<RawValue>>,
+    #[serde(default)]
+    multivectors: Vec<Box<RawValue>>,
     /// How long all of it took.
     #[serde(default)]
     pub(crate) total_duration: u64,
@@ -48,6 +97,24 @@ pub(crate) struct Answer {
 struct Input {
     tokens: u64,
     truncated: bool,
+    #[serde(default)]
+    chunks: Option<Vec<Chunk>>,
+}
+
+/// Where a chunk begins and ends, in characters.
+#[derive(Debug, Deserialize)]
+struct Chunk {
+    start: u64,
+    end: u64,
+}
+
+/// What became of a text, or of a chunk of one.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Row {
+    /// Which of the texts it belongs to.
+    pub(crate) text: usize,
+    /// The fields of it, as JSON without braces.
+    pub(crate) fields: String,
 }
 
 /// How many of how many texts were longer than the model reads.
@@ -79,11 +146,53 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Returns what became of so many texts, or none if there is not enough.
+    pub(crate) fn rows(&self, texts: usize, wishes: &Wishes) -> Option<Vec<Row>> {
+        let mut rows = Vec::new();
+        if wishes.divide() {
+            for (text, input) in self.inputs.iter().enumerate() {
+                for Chunk { start, end } in input.chunks.iter().flatten() {
+                    rows.push(Row { text, fields: format!(r#""start":{start},"end":{end}"#) });
+                }
+            }
+        } else {
+            rows.extend((0..texts).map(|text| Row { text, fields: String::new() }));
+        }
+        for (name, list) in [
+            ("embedding", &self.embeddings),
+            ("sparse", &self.sparse),
+            ("multivector", &self.multivectors),
+        ] {
+            if list.is_empty() {
+                continue;
+            }
+            if list.len() != rows.len() {
+                return None;
+            }
+            for (row, value) in rows.iter_mut().zip(list) {
+                // There is nothing but numbers and names in it, so no blank means anything.
+                let value: String = value.get().split_ascii_whitespace().collect();
+                let comma = if row.fields.is_empty() { "" } else { "," };
+                row.fields.extend([comma, "\"", name, "\":", &value]);
+            }
+        }
+        (texts == 0 || rows.iter().any(|row| !row.fields.is_empty())).then_some(rows)
+    }
+}
+
+impl Wishes {
+    /// Says whether chunks are to have vectors of their own.
+    fn divide(&self) -> bool {
+        matches!(self.chunk.as_deref(), Some("each" | "late"))
+    }
+}
+
 impl Cuts {
     /// Takes in the texts of one more answer.
     pub(crate) fn add(&mut self, answer: &Answer) {
         let cut = || answer.inputs.iter().filter(|input| input.truncated);
-        self.texts += answer.embeddings.len();
+        self.texts += answer.inputs.len();
         self.cut += cut().count();
         self.tokens = cut().map(|input| input.tokens).max().unwrap_or(0).max(self.tokens);
     }
@@ -145,6 +254,7 @@ mod tests {
             truncate: None,
             dimensions: None,
             keep_alive: None,
+            wishes: None,
         };
         let json = |request: &Request<'_>| serde_json::to_string(request).expect("json");
         assert_eq!(json(&request), r#"{"model":"m","input":["hello"]}"#);
@@ -154,6 +264,32 @@ mod tests {
         let want =
             r#"{"model":"m","input":["hello"],"truncate":false,"dimensions":64,"keep_alive":"5m"}"#;
         assert_eq!(json(&request), want);
+    }
+
+    #[test]
+    fn texts_have_rows_and_chunks_too() {
+        let rows = |answer: &str, texts, chunk: Option<&str>| {
+            let answer: Answer = serde_json::from_str(answer).expect("json");
+            let chunk = chunk.map(str::to_owned);
+            let rows = answer.rows(texts, &Wishes { chunk, ..Wishes::default() })?;
+            Some(rows.into_iter().map(|row| (row.text, row.fields)).collect::<Vec<_>>())
+        };
+        let both = r#"{"embeddings":[[1, 2]],"sparse":[{"indices":[3],"values":[0.5]}],
+            "inputs":[{"tokens":3,"truncated":false}]}"#;
+        let want = r#""embedding":[1,2],"sparse":{"indices":[3],"values":[0.5]}"#;
+        assert_eq!(rows(both, 1, None), Some(vec![(0, want.to_owned())]));
+        assert_eq!(rows(both, 2, None), None);
+        let chunks = r#"{"embeddings":[[1],[2],[3]],"inputs":[
+            {"tokens":3,"truncated":false,"chunks":[{"start":0,"end":4},{"start":5,"end":9}]},
+            {"tokens":3,"truncated":false,"chunks":[{"start":0,"end":2}]}]}"#;
+        let row = |text, start, end, x| {
+            (text, format!(r#""start":{start},"end":{end},"embedding":[{x}]"#))
+        };
+        let wanted = vec![row(0, 0, 4, 1), row(0, 5, 9, 2), row(1, 0, 2, 3)];
+        assert_eq!(rows(chunks, 2, Some("each")), Some(wanted));
+        let pooled = chunks.replace("[1],[2],[3]", "[1],[2]");
+        let row = |text, x| (text, format!(r#""embedding":[{x}]"#));
+        assert_eq!(rows(&pooled, 2, Some("pool")), Some(vec![row(0, 1), row(1, 2)]));
     }
 
     #[test]

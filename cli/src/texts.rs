@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What we write ourselves hides a record's field of the same name.
-const OWN_FIELDS: [&str; 2] = ["index", "embedding"];
+const OWN_FIELDS: [&str; 6] = ["index", "start", "end", "embedding", "sparse", "multivector"];
 
 /// How a file says what its texts are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,16 +127,16 @@ impl Texts {
 }
 
 impl Text {
-    /// Returns the JSON line of this text: its number, its record's other fields, its vector.
+    /// Returns the JSON line of this text: its number, its record's other fields, the fields of what became of it.
     ///
     /// The text itself is there when its field is named.
-    pub(crate) fn with_vector(&self, index: u64, field: Option<&str>, vector: &str) -> String {
+    pub(crate) fn with_vector(&self, index: u64, field: Option<&str>, vectors: &str) -> String {
         let member = |key: &str, value: &str| format!("{}:{value},", json!(key));
         let text = field.map(|field| member(field, &json!(self.text).to_string()));
         let others = self.fields.iter().filter(|(key, _)| !OWN_FIELDS.contains(&key.as_str()));
         let others: String = others.map(|(key, value)| member(key, value.get())).collect();
         let text = text.unwrap_or_default();
-        format!("{{\"index\":{index},{text}{others}\"embedding\":{vector}}}\n")
+        format!("{{\"index\":{index},{text}{others}{vectors}}}\n")
     }
 }
 
@@ -211,9 +211,9 @@ mod tests {
         let text = texts.next().expect("good").expect("one");
         assert_eq!((text.line, texts.next().expect("good").is_none(), texts.lines()), (2, true, 2));
         let want = r#"{"index":1,"id":1.10,"tags":["x", 2],"embedding":[0.5]}"#;
-        assert_eq!(text.with_vector(1, None, "[0.5]"), format!("{want}\n"));
+        assert_eq!(text.with_vector(1, None, r#""embedding":[0.5]"#), format!("{want}\n"));
         let want = r#"{"index":1,"text":"a \"b\"","id":1.10,"tags":["x", 2],"embedding":[]}"#;
-        assert_eq!(text.with_vector(1, Some("text"), "[]"), format!("{want}\n"));
+        assert_eq!(text.with_vector(1, Some("text"), r#""embedding":[]"#), format!("{want}\n"));
     }
 
     #[test]

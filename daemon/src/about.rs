@@ -71,9 +71,22 @@ pub(crate) fn model_info(description: &Description) -> Map<String, Value> {
     }
     put("vecuna.max_tokens".to_owned(), json!(description.max_tokens));
     put("vecuna.memory_bytes".to_owned(), json!(description.memory_bytes));
+    for (precision, bytes) in &description.memory_at {
+        put(format!("vecuna.memory_bytes.{precision}"), json!(bytes));
+    }
     put("vecuna.normalize".to_owned(), json!(description.normalizes));
+    if description.scoring.is_none() {
+        let outputs: Vec<&str> = description.outputs.names().collect();
+        put("vecuna.outputs".to_owned(), json!(outputs.join(", ")));
+    }
     put("vecuna.pooling".to_owned(), json!(pooling.join("+")));
     put("vecuna.precision".to_owned(), json!(description.precision.to_string()));
+    if let Some(prompt) = &description.default_prompt {
+        put("vecuna.prompt".to_owned(), json!(prompt));
+    }
+    for (name, prompt) in &description.prompts {
+        put(format!("vecuna.prompt.{name}"), json!(prompt));
+    }
     info
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod json;
 mod ollama;
 mod openai;
 mod time;
+mod vectors;
 
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/embed", post(ollama::embed::embed))
         .route("/api/embeddings", post(ollama::embed::embeddings))
         .route("/api/rerank", post(ollama::rerank::rerank))
+        .route("/api/tokenize", post(ollama::tokenize::tokenize))
+        .route("/api/detokenize", post(ollama::tokenize::detokenize))
         .route("/api/generate", post(ollama::unload::generate))
         .route("/api/chat", post(ollama::unload::chat))
         .route("/v1/embeddings", post(openai::embeddings))

@@ -39,7 +39,7 @@ pub(crate) struct App {
 impl App {
     /// Opens the store and starts with no model in memory.
     pub(crate) fn start(config: Config) -> Result<Arc<Self>, Error> {
-        Self::start_with(config, Embedder::embed)
+        Self::start_with(config, Embedder::run)
     }
 
     /// Does what [`Self::start`] does, with workers that compute in another way.

@@ -1,19 +1,24 @@
 //! How texts become vectors, whatever the dialect that they came in.
 
+mod reading;
 mod tokenising;
 
 use std::{
+    collections::VecDeque,
+    ops::Range,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use engine::{Embedder, Output, Overflow, Scoring};
+use engine::{Embedder, Output, Outputs, Overflow, Scoring, Vectors};
 use futures_util::StreamExt as _;
 use modelfiles::KeepAlive;
 
-use crate::{Error, app::App, catalog::Model, residency::Lease};
-use tokenising::{Cut, tokenise};
+use crate::{Error, app::App, catalog::Model, residency::Lease, worker::PIECE_TEXTS};
+pub(crate) use reading::{ChunkKind, Chunks, Plan};
+use reading::{Part, Place};
+use tokenising::tokenise;
 
 /// Inputs of a request: beyond this the answer alone would fill the memory.
 const MOST_INPUTS: usize = 1 << 18;
@@ -39,46 +44,81 @@ impl Input {
     }
 }
 
-/// A request for vectors.
+/// A request for what a model makes of texts.
 pub(crate) struct Request {
     pub(crate) inputs: Vec<Input>,
+    pub(crate) reading: Reading,
+    /// Which outputs, where the request says: else the one vector of a model that gives one, or all that it gives.
+    pub(crate) outputs: Option<Outputs>,
+    /// Length 1 whether or not the model's own pipeline ends so.
+    pub(crate) normalize: bool,
+    pub(crate) dimensions: Option<usize>,
+    pub(crate) keep_alive: Option<KeepAlive>,
+}
+
+/// How texts are to be read.
+#[derive(Default)]
+pub(crate) struct Reading {
     pub(crate) overflow: Overflow,
     /// The most tokens of a text, where the request says; negative is as if it did not.
     pub(crate) num_ctx: Option<i64>,
-    pub(crate) output: Output,
-    pub(crate) keep_alive: Option<KeepAlive>,
+    /// What the texts are there for.
+    pub(crate) task: Option<String>,
+    /// What stands before every text.
+    pub(crate) prompt: Option<String>,
+    /// The name of a prompt of the model, which stands there instead.
+    pub(crate) prompt_name: Option<String>,
+    pub(crate) chunks: Option<Chunks>,
 }
 
 /// What there is to tell of a request beside its vectors.
 pub(crate) struct Embedded {
-    /// Tokens of each input, and whether it was cut.
-    pub(crate) inputs: Vec<(usize, bool)>,
+    /// What each input had.
+    pub(crate) inputs: Vec<Told>,
+    /// Which outputs it got.
+    pub(crate) outputs: Outputs,
     /// How long the model took to be granted.
     pub(crate) load: Duration,
+}
+
+/// What there is to tell of an input.
+#[derive(Default)]
+pub(crate) struct Told {
+    tokens: usize,
+    truncated: bool,
+    /// Where its chunks begin and end, in characters, if it was to be divided.
+    chunks: Option<Vec<Range<usize>>>,
 }
 
 impl Embedded {
     /// Returns the tokens of all inputs, special tokens included.
     pub(crate) fn tokens(&self) -> usize {
-        self.inputs.iter().map(|(tokens, _)| tokens).sum()
+        self.inputs.iter().map(|input| input.tokens).sum()
     }
 
-    /// Returns what we tell of each input, as JSON: its tokens and whether it was cut.
+    /// Returns what we tell of each input, as JSON: its tokens, whether it was cut, and its chunks.
     pub(crate) fn told(&self) -> String {
-        let told = |(tokens, truncated): &(usize, bool)| {
-            format!(r#"{{"tokens":{tokens},"truncated":{truncated}}}"#)
+        let told = |input: &Told| {
+            let Told { tokens, truncated, chunks } = input;
+            let chunk =
+                |Range { start, end }: &Range<usize>| format!(r#"{{"start":{start},"end":{end}}}"#);
+            let chunks = chunks.as_ref().map_or_else(String::new, |chunks| {
+                let chunks = chunks.iter().map(chunk).collect::<Vec<_>>().join(",");
+                format!(r#","chunks":[{chunks}]"#)
+            });
+            format!(r#"{{"tokens":{tokens},"truncated":{truncated}{chunks}}}"#)
         };
         format!("[{}]", self.inputs.iter().map(told).collect::<Vec<_>>().join(","))
     }
 }
 
-/// Loads the model where it must, and embeds every input. Each vector is given to `write` as soon as it is there, in
-/// the order of the inputs: what becomes of it is done while the next ones are computed.
+/// Loads the model where it must, and embeds every input. What becomes of each is given to `write`, with the outputs
+/// that it has, as soon as it is there, in the order of the inputs: the next ones are computed meanwhile.
 pub(crate) async fn embed(
     app: &Arc<App>,
     model: &Model,
     request: Request,
-    write: impl FnMut(&[f32]) + Send,
+    write: impl FnMut(Outputs, &Vectors) -> Result<(), Error> + Send,
 ) -> Result<Embedded, Error> {
     let is_embedder = |embedder: &Embedder| match embedder.description().scoring {
         Some(_) => Err(unable(model, "embeddings; it is a reranker")),
@@ -93,10 +133,14 @@ pub(crate) async fn rank(
     app: &Arc<App>,
     model: &Model,
     request: Request,
-    write: impl FnMut(&[f32]) + Send,
+    mut write: impl FnMut(&[f32]) + Send,
 ) -> Result<(Embedded, Scoring), Error> {
     let scoring = |embedder: &Embedder| {
         embedder.description().scoring.ok_or_else(|| unable(model, "reranking"))
+    };
+    let write = |_, vectors: &Vectors| {
+        write(&vectors.dense);
+        Ok(())
     };
     compute(app, model, request, scoring, write).await
 }
@@ -111,55 +155,127 @@ async fn compute<T>(
     model: &Model,
     request: Request,
     check: impl FnOnce(&Embedder) -> Result<T, Error> + Send,
-    mut write: impl FnMut(&[f32]) + Send,
+    write: impl FnMut(Outputs, &Vectors) -> Result<(), Error> + Send,
 ) -> Result<(Embedded, T), Error> {
     let started = Instant::now();
-    if request.inputs.len() > MOST_INPUTS {
-        let text = format!("{} inputs, at most {MOST_INPUTS} are allowed", request.inputs.len());
+    let Request { inputs, reading, outputs, normalize, dimensions, keep_alive } = request;
+    if inputs.len() > MOST_INPUTS {
+        let text = format!("{} inputs, at most {MOST_INPUTS} are allowed", inputs.len());
         return Err(Error::BadRequest(text));
     }
-    let (lease, own_num_ctx) = lease(app, model, request.keep_alive).await?;
-    let checked = check(&lease.embedder)?;
-    let num_ctx = request.num_ctx.filter(|n| *n >= 0).or(own_num_ctx.filter(|n| *n >= 0));
-    let mut embedded = Embedded { inputs: Vec::new(), load: started.elapsed() };
-    if request.inputs.is_empty() {
+    let (lease, own_num_ctx) = lease(app, model, keep_alive).await?;
+    let embedder = &lease.embedder;
+    let checked = check(embedder)?;
+    let outputs = resolve(model, embedder, outputs, reading.chunks)?;
+    let embedded = Embedded { inputs: Vec::new(), outputs, load: started.elapsed() };
+    if inputs.is_empty() {
         return Ok((embedded, checked));
     }
-    refuse_zero(num_ctx, request.overflow)?;
+    let num_ctx = reading.num_ctx.filter(|n| *n >= 0).or(own_num_ctx.filter(|n| *n >= 0));
+    refuse_zero(num_ctx, reading.overflow)?;
     let wanted = num_ctx.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-    let limit = limit(&lease.embedder, wanted, app.config.context_length);
-    let cut = Cut { limit, overflow: request.overflow };
-    let mut flow = lease.flow(request.output)?;
-    let mut written = 0;
-    let mut pieces = pin!(tokenise(Arc::clone(&lease.embedder), request.inputs, cut).fuse());
-    while !pieces.is_done() || flow.is_waiting() {
+    let limit = limit(embedder, wanted, app.config.context_length);
+    let plan = Plan::of(embedder, reading, limit)?;
+    let output = Output { outputs, normalize, dimensions };
+    let chunks = plan.chunks;
+    let mut gathering = Gathering { embedder, output, chunks, embedded, parts: Vec::new(), write };
+    let mut flow = lease.flow(output)?;
+    let (mut ready, mut under_way) = (VecDeque::new(), VecDeque::new());
+    let mut pieces = pin!(tokenise(Arc::clone(embedder), inputs, plan).fuse());
+    while !pieces.is_done() || !ready.is_empty() || flow.is_waiting() {
         tokio::select! {
             biased;
-            vectors = flow.next(), if flow.is_waiting() => {
-                for vector in vectors? {
-                    write(&finite(vector, written)?);
-                    written += 1;
+            answers = flow.next(), if flow.is_waiting() => {
+                for (answer, place) in answers?.into_iter().zip(std::iter::from_fn(|| under_way.pop_front())) {
+                    gathering.take(place, answer)?;
                 }
             }
-            Some(texts) = pieces.next(), if !pieces.is_done() && flow.has_room() => {
-                let texts = texts?;
-                embedded.inputs.extend(texts.iter().map(|text| (text.ids.len(), text.truncated)));
-                flow.push(texts)?;
+            Some(parts) = pieces.next(), if !pieces.is_done() && ready.is_empty() && flow.has_room() => {
+                ready.extend(parts?);
             }
             // The last piece was taken before.
             else => {}
         }
+        if !ready.is_empty() && flow.has_room() {
+            let (texts, places): (Vec<_>, Vec<_>) =
+                ready.drain(..ready.len().min(PIECE_TEXTS)).map(Part::split).unzip();
+            under_way.extend(places);
+            flow.push(texts)?;
+        }
     }
-    Ok((embedded, checked))
+    Ok((gathering.embedded, checked))
 }
 
-fn finite(vector: Option<Vec<f32>>, index: usize) -> Result<Vec<f32>, Error> {
-    let problem = || format!("the embedding of input {index} contains NaN or Inf values");
-    vector.ok_or_else(|| Error::Internal(problem()))
+/// Returns which outputs the model shall give.
+fn resolve(
+    model: &Model,
+    embedder: &Embedder,
+    asked: Option<Outputs>,
+    chunks: Option<Chunks>,
+) -> Result<Outputs, Error> {
+    let given = embedder.description().outputs;
+    let outputs = asked.unwrap_or(if given.dense { Outputs::DENSE } else { given });
+    if let Some(name) = outputs.names().find(|name| !given.names().any(|other| other == *name)) {
+        return Err(unable(model, &format!("{name} output")));
+    }
+    if let Some(Chunks { kind: ChunkKind::Late, .. }) = chunks {
+        if !embedder.knows_parts() {
+            return Err(unable(model, "late chunking, which takes the mean of tokens"));
+        }
+        if outputs != Outputs::DENSE {
+            let text = "late chunking gives dense vectors only".to_owned();
+            return Err(Error::BadRequest(text));
+        }
+    }
+    Ok(outputs)
+}
+
+/// What comes back of the texts of a request, on its way to the answer.
+struct Gathering<'a, W> {
+    embedder: &'a Embedder,
+    output: Output,
+    chunks: Option<Chunks>,
+    embedded: Embedded,
+    /// What chunks of the present input gave that are to become one, each with its tokens.
+    parts: Vec<(usize, Vectors)>,
+    write: W,
+}
+
+impl<W: FnMut(Outputs, &Vectors) -> Result<(), Error>> Gathering<'_, W> {
+    /// Takes what became of a part of an input.
+    fn take(&mut self, place: Place, answer: Option<Vectors>) -> Result<(), Error> {
+        let Place { input, tokens, truncated, chunks, is_last } = place;
+        let problem = || format!("the embedding of input {input} contains NaN or Inf values");
+        let vectors = answer.ok_or_else(|| Error::Internal(problem()))?;
+        if self.embedded.inputs.len() <= input {
+            let chunks = self.chunks.is_some().then(Vec::new);
+            self.embedded.inputs.push(Told { chunks, ..Told::default() });
+        }
+        if let Some(told) = self.embedded.inputs.last_mut() {
+            told.tokens += tokens;
+            told.truncated |= truncated;
+            told.chunks.iter_mut().for_each(|all| all.extend(chunks.iter().cloned()));
+        }
+        let outputs = self.output.outputs;
+        match self.chunks.map(|chunks| chunks.kind) {
+            None | Some(ChunkKind::Each) => (self.write)(outputs, &vectors),
+            Some(ChunkKind::Late) => vectors.parts.into_iter().try_for_each(|dense| {
+                (self.write)(outputs, &Vectors { dense, ..Vectors::default() })
+            }),
+            Some(ChunkKind::Pool) => {
+                self.parts.push((tokens, vectors));
+                if !is_last {
+                    return Ok(());
+                }
+                let whole = self.embedder.combine(std::mem::take(&mut self.parts), self.output);
+                (self.write)(outputs, &whole)
+            }
+        }
+    }
 }
 
 /// Returns a lease on the model and its own `num_ctx`. Of a model that is in memory nothing is read.
-async fn lease(
+pub(crate) async fn lease(
     app: &Arc<App>,
     model: &Model,
     keep_alive: Option<KeepAlive>,

@@ -6,17 +6,17 @@ mod queue;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use engine::{Embedder, Output, Tokens};
+use engine::{Embedder, Output, Tokens, Vectors};
 
 use crate::Error;
 use desk::{Batch, Desk};
 pub(crate) use flow::{Flow, PIECE_TEXTS};
 
-/// Vectors in the order of their texts; `None` where a vector was not finite.
-pub(crate) type Vectors = Vec<Option<Vec<f32>>>;
+/// What texts became, in their order; `None` where a number was not finite.
+pub(crate) type Answers = Vec<Option<Vectors>>;
 
-/// How a batch is computed: with [`Embedder::embed`], unless a test has other plans.
-pub(crate) type Compute = fn(&Embedder, &[(&Tokens, Output)]) -> Result<Vectors, engine::Error>;
+/// How a batch is computed: with [`Embedder::run`], unless a test has other plans.
+pub(crate) type Compute = fn(&Embedder, &[(&Tokens, Output)]) -> Result<Answers, engine::Error>;
 
 /// A loaded model and the way to its thread, which ends when this is dropped.
 pub(crate) struct Worker {
@@ -79,7 +79,7 @@ fn work(desk: &Desk, embedder: &Embedder, compute: Compute) {
     }
 }
 
-fn run(batch: &Batch, embedder: &Embedder, compute: Compute) -> Result<Vectors, engine::Error> {
+fn run(batch: &Batch, embedder: &Embedder, compute: Compute) -> Result<Answers, engine::Error> {
     let texts: Vec<_> = batch.iter().map(|(_, text)| (&text.tokens, text.output)).collect();
     compute(embedder, &texts)
 }

@@ -55,6 +55,8 @@ pub struct Description {
     pub precision: Precision,
     /// Bytes that the loaded model holds, and the most that a forward pass adds.
     pub memory_bytes: u64,
+    /// The same at every precision.
+    pub memory_at: Vec<(Precision, u64)>,
 }
 
 /// A loaded model.
@@ -107,6 +109,9 @@ fn description(
     }
     // A request may ask for as many tokens as the model was made for.
     let at_once = context.max(BATCH_TOKENS * processor.threads.count());
+    let arena = plan.arena_bytes(at_once, context, processor.threads.count());
+    let memory = |precision| processor.weight_bytes(&plan, precision) + 4 * dense_weights + arena;
+    let precisions = [Precision::F32, Precision::Bf16, Precision::Int8];
     Ok(Description {
         parameters,
         stored_as: dtype.map_or("unknown", |dtype| dtype.as_str()).to_ascii_uppercase(),
@@ -119,9 +124,8 @@ fn description(
         scoring: repository.scoring,
         normalizes: repository.steps.last() == Some(&Step::Normalize),
         precision,
-        memory_bytes: processor.weight_bytes(&plan, precision)
-            + 4 * dense_weights
-            + plan.arena_bytes(at_once, context, processor.threads.count()),
+        memory_bytes: memory(precision),
+        memory_at: precisions.map(|precision| (precision, memory(precision))).to_vec(),
         plan,
     })
 }
@@ -162,6 +166,16 @@ impl Embedder {
     pub fn limit(&self, wanted: Option<usize>) -> usize {
         let most = self.description.plan.context_length();
         wanted.unwrap_or(self.description.max_tokens).min(most)
+    }
+
+    /// Returns all tokens of a text behind a prompt, with those around it if they are wanted.
+    pub fn ids(
+        &self,
+        text: &str,
+        prompt: Prompt<'_>,
+        with_specials: bool,
+    ) -> Result<Vec<u32>, Error> {
+        self.tokeniser.all_ids(text, prompt, with_specials)
     }
 
     /// Returns the text of token ids; special tokens stay if they are wanted.

@@ -38,9 +38,10 @@ pub enum Prompt<'a> {
 }
 
 /// What to do with a text of too many tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
     /// Cut it.
+    #[default]
     Truncate,
     /// Fail.
     Refuse,
@@ -195,6 +196,17 @@ impl Tokeniser {
             Prompt::Document | Prompt::Own(_, Some(false)) => false,
             Prompt::Default | Prompt::Own(_, None) => self.queries.by_default,
         }
+    }
+
+    /// Returns all tokens of a text behind a prompt.
+    pub(crate) fn all_ids(
+        &self,
+        text: &str,
+        prompt: Prompt<'_>,
+        with_specials: bool,
+    ) -> Result<Vec<u32>, Error> {
+        let ids = self.ids(&format!("{}{text}", self.prompt(prompt)))?;
+        Ok(if with_specials { [&self.before[..], &ids, &self.after].concat() } else { ids })
     }
 
     /// Returns how many tokens stand around a text with this prompt, those of the prompt included.

@@ -98,3 +98,35 @@ fn a_modelfile_may_be_piped_and_a_wrong_path_is_told() {
         assert!(refused.stderr.contains(&want), "{}", refused.stderr);
     }
 }
+
+#[test]
+fn wishes_reach_the_service() {
+    let daemon = Daemon::with_all_minilm(&[]);
+    let text = "The sky is blue. Grass is green.\n";
+    let ask = |line: &str| rows(&quiet(&mut client(&daemon, line), text));
+    let chunks = ask(
+        "embed all-minilm --chunk=each --chunk-tokens 8 --dimensions 8 --encoding-format ubinary",
+    );
+    let places: Vec<_> =
+        chunks.iter().map(|row| (row["start"].as_u64(), row["end"].as_u64())).collect();
+    assert_eq!(places, [(Some(0), Some(16)), (Some(17), Some(32))]);
+    assert!(
+        chunks
+            .iter()
+            .all(|row| row["index"] == 0 && row["embedding"].as_array().unwrap().len() == 1)
+    );
+    let [pooled] = &ask("embed all-minilm --chunk --chunk-tokens 8 --dimensions 4")[..] else {
+        panic!("one text, one row")
+    };
+    assert!(pooled.get("start").is_none() && pooled["embedding"].as_array().unwrap().len() == 4);
+    let [both] =
+        &ask("embed all-minilm --outputs dense,multivector --no-normalize --task query")[..]
+    else {
+        panic!("one text, one row")
+    };
+    assert_eq!(both["multivector"].as_array().unwrap().len(), 11);
+    let nope = &mut client(&daemon, "embed all-minilm --prompt-name nope");
+    let refused = outcome(nope, text.as_bytes());
+    let wanted = "Error: prompt 'nope' not found: the model has none";
+    assert!(refused.code == Some(1) && refused.stderr.starts_with(wanted), "{}", refused.stderr);
+}

@@ -3,11 +3,11 @@
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Error, Result, ensure};
+use anyhow::{Context as _, Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::client::{Client, is_bad_request};
-use crate::embedding::{self, Cuts, Request};
+use crate::embedding::{self, Cuts, Request, Wishes};
 use crate::sink::Sink;
 use crate::texts::{self, Format, Text, Texts};
 use crate::{output, presence};
@@ -44,6 +44,8 @@ pub(crate) struct Arguments {
     /// Cut the vectors to this many numbers
     #[arg(long, value_name = "N")]
     dimensions: Option<i64>,
+    #[command(flatten)]
+    wishes: Wishes,
     /// Refuse a text that is too long instead of cutting it
     #[arg(long)]
     no_truncate: bool,
@@ -95,6 +97,7 @@ impl Arguments {
             truncate: self.no_truncate.then_some(false),
             dimensions: self.dimensions,
             keep_alive: self.keepalive.as_deref(),
+            wishes: Some(&self.wishes),
         }
     }
 }
@@ -131,12 +134,13 @@ impl Job<'_> {
             Ok(answer) => answer,
             Err(error) => return Err(self.explain(error, batch, texts).await),
         };
-        let vectors = answer.vectors();
-        ensure!(vectors.len() == batch.len(), "the answer lacks vectors");
+        let rows =
+            answer.rows(batch.len(), &self.arguments.wishes).context("the answer lacks vectors")?;
         let field = self.arguments.with_text.then(|| texts.field());
-        let lines = batch.iter().zip(vectors).map(|(text, vector)| {
+        let lines = rows.iter().map(|row| {
+            let text = &batch[row.text];
             let index = self.read.0 + text.line - 1;
-            text.with_vector(index, field, &vector)
+            text.with_vector(index, field, &row.fields)
         });
         self.sink.write(&lines.collect::<String>())?;
         self.done += batch.len();

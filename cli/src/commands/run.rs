@@ -78,6 +78,7 @@ fn request<'a>(arguments: &'a Arguments, input: &'a str) -> Request<'a> {
         truncate: arguments.truncate,
         dimensions: arguments.dimensions,
         keep_alive: arguments.keepalive.as_deref(),
+        wishes: None,
     }
 }
 

@@ -8,14 +8,6 @@ use serde_json::ser::{CompactFormatter, Formatter as _};
 /// More than the longest number has.
 const LONGEST_BYTES: usize = 40;
 
-/// Appends `[x,y,…]` in f32, behind a comma unless it is the first.
-pub(crate) fn item(out: &mut String, index: usize, vector: &[f32]) {
-    if index > 0 {
-        out.push(',');
-    }
-    array(out, vector);
-}
-
 /// Appends `[x,y,…]` in f32.
 pub(crate) fn array(out: &mut String, vector: &[f32]) {
     list(out, vector.iter().copied(), f64::from, |text, x| CompactFormatter.write_f32(text, x));

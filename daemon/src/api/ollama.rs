@@ -9,6 +9,7 @@ pub(crate) mod models;
 pub(crate) mod pull;
 pub(crate) mod rerank;
 pub(crate) mod show;
+pub(crate) mod tokenize;
 pub(crate) mod unload;
 
 use axum::{

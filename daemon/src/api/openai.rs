@@ -7,20 +7,20 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use engine::{Output, Overflow};
+use engine::Outputs;
 use http::{StatusCode, header::CONTENT_TYPE};
 use modelfiles::Name;
 use serde_json::{Value, json};
 
 use super::{
-    floats,
     json::{self, DecodeError, Input, Object, to_go_json},
     ollama, time,
+    vectors::Encoding,
 };
 use crate::{
     Error,
     app::{App, local_name, pull_first},
-    embedding::{self, Embedded, Request},
+    embedding::{self, Embedded, Reading, Request},
 };
 
 /// A failure in OpenAI's form.
@@ -72,13 +72,6 @@ impl IntoResponse for Failure {
 
 type Reply = Result<Response, Failure>;
 
-/// How the vectors are written.
-#[derive(Clone, Copy)]
-enum Encoding {
-    Float,
-    Base64,
-}
-
 /// What a request asks for.
 struct Asked {
     model: String,
@@ -101,16 +94,18 @@ pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Body) -> Re
     let found = app.model(&model, || pull_first(&model)).await?;
     let request = Request {
         inputs,
-        overflow: Overflow::Truncate,
-        num_ctx: None,
-        output: Output { normalize: true, dimensions, ..Output::default() },
+        reading: Reading::default(),
+        outputs: Some(Outputs::DENSE),
+        normalize: true,
+        dimensions,
         keep_alive: None,
     };
     let mut out = String::from(r#"{"object":"list","data":["#);
     let mut count = 0;
-    let embedded = embedding::embed(&app, &found, request, |vector| {
-        item(&mut out, count, vector, encoding);
+    let embedded = embedding::embed(&app, &found, request, |_, vectors| {
+        item(&mut out, count, &vectors.dense, encoding);
         count += 1;
+        Ok(())
     });
     let embedded = embedded.await?;
     end(&mut out, &model, &embedded);
@@ -144,9 +139,8 @@ fn worded(error: DecodeError) -> Error {
 
 fn encoding(object: &Object<'_>) -> Result<Encoding, Error> {
     let text = object.string("encoding_format")?.unwrap_or_default();
-    match text.to_ascii_lowercase().as_str() {
-        "" | "float" => Ok(Encoding::Float),
-        "base64" => Ok(Encoding::Base64),
+    match Encoding::parse(&text) {
+        Some(encoding @ (Encoding::Float | Encoding::Base64)) => Ok(encoding),
         _ => Err(Error::BadRequest(format!(
             "Invalid value for 'encoding_format' = {text}. Supported values: ['float', 'base64']."
         ))),
@@ -168,10 +162,7 @@ fn item(out: &mut String, index: usize, vector: &[f32], encoding: Encoding) {
         out.push(',');
     }
     out.push_str(r#"{"object":"embedding","embedding":"#);
-    match encoding {
-        Encoding::Float => floats::array(out, vector),
-        Encoding::Base64 => floats::base64(out, vector),
-    }
+    encoding.write(out, vector);
     out.push_str(r#","index":"#);
     out.push_str(&index.to_string());
     out.push('}');

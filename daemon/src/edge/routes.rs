@@ -38,6 +38,8 @@ pub(crate) const ROUTES: &[Route] = &[
     Route { methods: POST, path: "/api/embed" },
     Route { methods: POST, path: "/api/embeddings" },
     Route { methods: POST, path: "/api/rerank" },
+    Route { methods: POST, path: "/api/tokenize" },
+    Route { methods: POST, path: "/api/detokenize" },
     Route { methods: POST, path: "/api/generate" },
     Route { methods: POST, path: "/api/chat" },
     Route { methods: POST, path: "/v1/embeddings" },

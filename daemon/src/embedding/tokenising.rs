@@ -9,11 +9,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use engine::{Embedder, Overflow, Prompt, Tokens};
+use engine::Embedder;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::{sync::Semaphore, task::JoinHandle};
 
-use super::Input;
+use super::{
+    Input,
+    reading::{Part, Plan},
+};
 use crate::{Error, worker::PIECE_TEXTS};
 
 /// Bytes of a piece, unless a single text has more: about a millisecond's work, which is what a request that has no
@@ -28,38 +31,34 @@ static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     Arc::new(Semaphore::new(cores))
 });
 
-/// How texts are cut.
-#[derive(Clone, Copy)]
-pub(super) struct Cut {
-    /// Tokens that a text may have.
-    pub(super) limit: usize,
-    pub(super) overflow: Overflow,
-}
+/// An input, and which of its request it is.
+type Numbered = (usize, Input);
 
 /// Returns the tokens of inputs, piece by piece and in their order. What is not asked for is not begun.
 pub(super) fn tokenise(
     embedder: Arc<Embedder>,
     inputs: Vec<Input>,
-    cut: Cut,
-) -> impl Stream<Item = Result<Vec<Tokens>, Error>> {
-    let mut inputs = inputs.into_iter().peekable();
+    plan: Plan,
+) -> impl Stream<Item = Result<Vec<Part>, Error>> {
+    let plan = Arc::new(plan);
+    let mut inputs = inputs.into_iter().enumerate().peekable();
     let first = piece(&mut inputs);
-    let is_small =
-        inputs.peek().is_none() && first.iter().map(Input::bytes).sum::<usize>() <= PIECE_BYTES;
+    let is_small = inputs.peek().is_none()
+        && first.iter().map(|(_, input)| input.bytes()).sum::<usize>() <= PIECE_BYTES;
     let pieces = std::iter::once(first).chain(std::iter::from_fn(move || {
         Some(piece(&mut inputs)).filter(|piece| !piece.is_empty())
     }));
     let tokens = move |piece| {
-        let embedder = Arc::clone(&embedder);
+        let (embedder, plan) = (Arc::clone(&embedder), Arc::clone(&plan));
         async move {
             if is_small {
                 // A tokeniser that panics fails a request, not its connection.
-                let all = AssertUnwindSafe(|| all(&embedder, piece, cut));
+                let all = AssertUnwindSafe(|| all(&embedder, piece, &plan));
                 std::panic::catch_unwind(all).unwrap_or_else(|_panic| {
                     Err(Error::Internal("the texts cannot be tokenised".to_owned()))
                 })
             } else {
-                elsewhere(embedder, piece, cut).await
+                elsewhere(embedder, piece, plan).await
             }
         }
     };
@@ -67,14 +66,14 @@ pub(super) fn tokenise(
 }
 
 /// Takes the next inputs that travel together: at least one, if there is one.
-fn piece(inputs: &mut std::iter::Peekable<impl Iterator<Item = Input>>) -> Vec<Input> {
+fn piece(inputs: &mut std::iter::Peekable<impl Iterator<Item = Numbered>>) -> Vec<Numbered> {
     let mut bytes = 0;
     let mut piece = Vec::new();
     while piece.len() < PIECE_TEXTS
         && let Some(input) =
-            inputs.next_if(|next| piece.is_empty() || bytes + next.bytes() <= PIECE_BYTES)
+            inputs.next_if(|next| piece.is_empty() || bytes + next.1.bytes() <= PIECE_BYTES)
     {
-        bytes += input.bytes();
+        bytes += input.1.bytes();
         piece.push(input);
     }
     piece
@@ -83,13 +82,13 @@ fn piece(inputs: &mut std::iter::Peekable<impl Iterator<Item = Input>>) -> Vec<I
 /// Tokenises on a thread that may take its time, as soon as one has time.
 async fn elsewhere(
     embedder: Arc<Embedder>,
-    piece: Vec<Input>,
-    cut: Cut,
-) -> Result<Vec<Tokens>, Error> {
+    piece: Vec<Numbered>,
+    plan: Arc<Plan>,
+) -> Result<Vec<Part>, Error> {
     let tokenising = tokio::spawn(async move {
         let place = Arc::clone(&PLACES).acquire_owned().await;
         let work = move || {
-            let tokens = all(&embedder, piece, cut);
+            let tokens = all(&embedder, piece, &plan);
             drop(place);
             tokens
         };
@@ -98,13 +97,12 @@ async fn elsewhere(
     Attached(tokenising).await?
 }
 
-fn all(embedder: &Embedder, piece: Vec<Input>, cut: Cut) -> Result<Vec<Tokens>, Error> {
-    let one = |input| match input {
-        Input::Text(text) => embedder.tokenize(&text, Prompt::Default, cut.limit, cut.overflow),
-        Input::Ids(ids) => embedder.adopt(ids, cut.limit, cut.overflow),
-        Input::Pair(query, document) => embedder.tokenize_pair((&query, &document), cut.limit),
-    };
-    Ok(piece.into_iter().map(one).collect::<Result<_, _>>()?)
+fn all(embedder: &Embedder, piece: Vec<Numbered>, plan: &Plan) -> Result<Vec<Part>, Error> {
+    let mut parts = Vec::with_capacity(piece.len());
+    for (number, input) in piece {
+        parts.extend(plan.read(embedder, number, input)?);
+    }
+    Ok(parts)
 }
 
 /// A task that ends when nobody waits for it any more. It is a task of its own so that it goes on while its request

@@ -9,7 +9,7 @@ use engine::{Output, Tokens};
 use tokio::sync::mpsc;
 
 use super::{
-    Vectors,
+    Answers,
     queue::{self, Queue},
 };
 use crate::Error;
@@ -24,7 +24,7 @@ pub(super) struct Text {
 pub(super) type Batch = queue::Batch<Text>;
 
 /// The vectors of a flow's next texts.
-pub(super) type Answer = Result<Vectors, Error>;
+pub(super) type Answer = Result<Answers, Error>;
 
 /// The place of a model where requests leave texts and its thread takes them.
 pub(super) struct Desk {
@@ -122,7 +122,7 @@ impl Desk {
         let mut shares: HashMap<u64, Answer> = HashMap::new();
         let mut result = result.map(Vec::into_iter);
         for (flow, _) in batch {
-            let share = shares.entry(*flow).or_insert_with(|| Ok(Vectors::new()));
+            let share = shares.entry(*flow).or_insert_with(|| Ok(Answers::new()));
             match (&mut result, share) {
                 (Ok(vectors), Ok(share)) => share.extend(vectors.next()),
                 (Err(error), share) => *share = Err(error.clone()),

@@ -6,7 +6,7 @@ use engine::{Output, Tokens};
 use tokio::sync::mpsc;
 
 use super::{
-    Vectors,
+    Answers,
     desk::{Answer, Desk},
 };
 use crate::Error;
@@ -73,7 +73,7 @@ impl Flow {
     }
 
     /// Waits for the vectors of the next texts. Dropping the future loses none.
-    pub(crate) async fn next(&mut self) -> Result<Vectors, Error> {
+    pub(crate) async fn next(&mut self) -> Result<Answers, Error> {
         let vectors = self.answers.recv().await.ok_or_else(stopped)??;
         let answered = self.unanswered.drain(..vectors.len().min(self.unanswered.len()));
         self.tokens -= answered.sum::<usize>();

@@ -21,13 +21,13 @@ const SLOW_DIMENSIONS: usize = 14;
     clippy::disallowed_methods,
     reason = "a model that takes its time; this is its own thread"
 )]
-fn moody(embedder: &Embedder, texts: &[(&Tokens, Output)]) -> Result<Vectors, engine::Error> {
+fn moody(embedder: &Embedder, texts: &[(&Tokens, Output)]) -> Result<Answers, engine::Error> {
     let wants = |dimensions| texts.iter().any(|(_, output)| output.dimensions == Some(dimensions));
     assert!(!wants(FATAL_DIMENSIONS), "injected");
     if wants(SLOW_DIMENSIONS) {
         std::thread::sleep(Duration::from_millis(50));
     }
-    embedder.embed(texts)
+    embedder.run(texts)
 }
 
 /// Puts a tiny model into a store.

@@ -13,8 +13,9 @@ use crate::{
 };
 
 impl Embedder {
-    /// Divides a text at the ends of sentences into parts of at most `limit` tokens, what stands around a text included;
-    /// in bytes. Sentences that are longer are divided between words. A text that has only blanks is one part.
+    /// Divides a text at the ends of sentences into parts, given in bytes, of at most `limit` tokens, what stands
+    /// around a text included. Sentences that are longer are divided between words. A text of blanks only is one
+    /// part.
     pub fn split(
         &self,
         text: &str,
@@ -31,9 +32,9 @@ impl Embedder {
         self.description.outputs.dense && self.description.pooling == [Pooling::Mean]
     }
 
-    /// Tokenises a text whose parts are to have vectors of their own, computed from what the model makes of their tokens
-    /// when it reads the whole (late chunking: Günther et al., 2024). What stands before the text belongs to the first
-    /// part, what stands behind it to the last; so the only part of a text has the vector of the text.
+    /// Tokenises a text whose parts are to have vectors of their own, computed from what the model makes of their
+    /// tokens when it reads the whole (late chunking: Günther et al., 2024). What stands before the text belongs to
+    /// the first part, what stands behind it to the last; so the only part of a text has the vector of the text.
     pub fn tokenize_parts(
         &self,
         text: &str,
@@ -51,8 +52,9 @@ impl Embedder {
         Ok(tokens)
     }
 
-    /// Makes one of what the parts of a text gave when asked for this output, each with its number of tokens: the mean of
-    /// vectors weighted by these, the greatest weight of each token, and the vectors of all tokens behind one another.
+    /// Makes one of what the parts of a text gave when asked for this output, each with its number of tokens: the
+    /// mean of vectors weighted by these, the greatest weight of each token, and the vectors of all tokens behind one
+    /// another.
     pub fn combine(&self, mut parts: Vec<(usize, Vectors)>, output: Output) -> Vectors {
         if parts.len() == 1 {
             return parts.remove(0).1;

@@ -21,8 +21,8 @@ const PREDICTIONS: usize = 1 << 20;
 pub(super) enum Sparse {
     /// What a masked language model would put in place of each token (SPLADE: Formal et al., 2021).
     Predictions(Box<Layers>),
-    /// A weight of each token of the text itself, of which a token that stands there twice has the greater (BGE-M3: Chen
-    /// et al., 2024).
+    /// A weight of each token of the text itself, of which a token that stands there twice has the greater (BGE-M3:
+    /// Chen et al., 2024).
     Weights {
         linear: Linear,
         /// Tokens that stand around texts or for what is unknown: they have none.

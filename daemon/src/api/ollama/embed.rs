@@ -3,8 +3,7 @@
 use std::{fmt::Write as _, sync::Arc, time::Instant};
 
 use axum::{body::Body, extract::State};
-use engine::{Output, Overflow};
-use modelfiles::KeepAlive;
+use engine::{Outputs, Overflow, Vectors};
 use serde_json::{Map, Value};
 
 use super::{Reply, bytes, written};
@@ -12,43 +11,37 @@ use crate::{
     Error,
     api::{
         floats,
-        json::{self, Input, Options},
+        json::{self, Input, Object, Options},
+        vectors::{Encoding, Lists},
     },
     app::{App, local_name, pull_first},
-    embedding::{self, Embedded, Request},
+    embedding::{self, ChunkKind, Chunks, Embedded, Reading, Request},
 };
 
 /// What a request to [`embed`] asks for.
 struct Asked {
     model: String,
-    inputs: Vec<embedding::Input>,
-    overflow: Overflow,
-    dimensions: Option<usize>,
+    request: Request,
     options: Option<Map<String, Value>>,
-    keep_alive: Option<KeepAlive>,
+    encoding: Encoding,
 }
 
-/// Embeds one text or many; the vectors always have length 1.
+/// Embeds one text or many; the vectors have length 1 unless the request says otherwise.
 pub(crate) async fn embed(State(app): State<Arc<App>>, request: Body) -> Reply {
     let started = Instant::now();
     let (asked, _share) = bytes(&app, request).await?.understand(read).await?;
-    let Asked { model, inputs, overflow, dimensions, options, keep_alive } = asked;
+    let Asked { model, mut request, options, encoding } = asked;
     let found = app.model(&model, || pull_first(&model)).await?;
-    let request = Request {
-        inputs,
-        overflow,
-        num_ctx: num_ctx(options.as_ref())?,
-        output: Output { normalize: true, dimensions, ..Output::default() },
-        keep_alive,
-    };
-    let mut out = begin(&model);
-    let mut count = 0;
-    let embedded = embedding::embed(&app, &found, request, |vector| {
-        floats::item(&mut out, count, vector);
-        count += 1;
-    });
-    let embedded = embedded.await?;
-    end(&mut out, &embedded, started);
+    request.reading.num_ctx = num_ctx(options.as_ref())?;
+    let mut lists = Lists::new(encoding);
+    let write = |outputs, vectors: &Vectors| lists.add(outputs, vectors);
+    let embedded = embedding::embed(&app, &found, request, write).await?;
+    let mut out = format!(r#"{{"model":{},"#, json::to_go_json(&model));
+    lists.end(embedded.outputs, &mut out);
+    if !embedded.inputs.is_empty() {
+        numbers(&mut out, &embedded, started);
+    }
+    out.push('}');
     Ok(written(out))
 }
 
@@ -63,9 +56,73 @@ fn read(body: &[u8]) -> Result<Asked, Error> {
         return Err(Error::NotFound(format!("model '{model}' not found")));
     }
     local_name(&model)?;
-    let inputs = texts(object.input("input")?)?;
-    let dimensions = dimensions.filter(|n| *n > 0);
-    Ok(Asked { model, inputs, overflow, dimensions, options, keep_alive })
+    let request = Request {
+        inputs: texts(object.input("input")?)?,
+        reading: Reading { overflow, chunks: chunks(&object)?, ..reading(&object)? },
+        outputs: outputs(&object)?,
+        normalize: object.boolean("normalize")?.unwrap_or(true),
+        dimensions: dimensions.filter(|n| *n > 0),
+        keep_alive,
+    };
+    Ok(Asked { model, request, options, encoding: encoding(&object)? })
+}
+
+/// Returns what a request says of the texts that it brings.
+pub(super) fn reading(object: &Object<'_>) -> Result<Reading, Error> {
+    Ok(Reading {
+        task: object.string("task")?,
+        prompt: object.string("prompt")?,
+        prompt_name: object.string("prompt_name")?,
+        ..Reading::default()
+    })
+}
+
+fn encoding(object: &Object<'_>) -> Result<Encoding, Error> {
+    let name = object.string("encoding_format")?.unwrap_or_default();
+    let known = "float, base64, int8, uint8, binary and ubinary";
+    Encoding::parse(&name).ok_or_else(|| unknown("encoding_format", &name, known))
+}
+
+fn outputs(object: &Object<'_>) -> Result<Option<Outputs>, Error> {
+    let Some(names) = object.strings("outputs")? else { return Ok(None) };
+    let mut outputs = Outputs::NONE;
+    for name in names {
+        match name.as_str() {
+            "dense" => outputs.dense = true,
+            "sparse" => outputs.sparse = true,
+            "multivector" => outputs.multivector = true,
+            other => return Err(unknown("outputs", other, "dense, sparse and multivector")),
+        }
+    }
+    Ok(Some(outputs).filter(|outputs| *outputs != Outputs::NONE))
+}
+
+/// Returns what `chunk` says: true, or what becomes of the chunks.
+fn chunks(object: &Object<'_>) -> Result<Option<Chunks>, Error> {
+    let kind = match object.value("chunk")? {
+        None | Some(Value::Bool(false)) => return Ok(None),
+        Some(Value::Bool(true)) => ChunkKind::Pool,
+        Some(Value::String(kind)) => match kind.as_str() {
+            "pool" => ChunkKind::Pool,
+            "each" => ChunkKind::Each,
+            "late" => ChunkKind::Late,
+            other => return Err(unknown("chunk", other, "true, pool, each and late")),
+        },
+        Some(other) => {
+            return Err(unknown("chunk", &other.to_string(), "true, pool, each and late"));
+        }
+    };
+    let tokens = match object.integer("chunk_tokens")? {
+        Some(n) if n < 1 => {
+            return Err(Error::BadRequest("chunk_tokens must be at least 1".to_owned()));
+        }
+        n => n.and_then(|n| usize::try_from(n).ok()),
+    };
+    Ok(Some(Chunks { kind, tokens }))
+}
+
+fn unknown(field: &str, value: &str, known: &str) -> Error {
+    Error::BadRequest(format!("invalid value '{value}' for '{field}': there are {known}"))
 }
 
 /// Embeds one text as the model's own pipeline gives it. A text that is too long is an error here.
@@ -82,14 +139,20 @@ pub(crate) async fn embeddings(State(app): State<Arc<App>>, request: Body) -> Re
     let found = app.model(&model, || pull_first(&model)).await?;
     let request = Request {
         inputs: prompt.into_iter().map(embedding::Input::Text).collect(),
-        overflow: Overflow::Refuse,
-        num_ctx: num_ctx(options.as_ref())?,
-        output: Output::default(),
+        reading: Reading {
+            overflow: Overflow::Refuse,
+            num_ctx: num_ctx(options.as_ref())?,
+            ..Reading::default()
+        },
+        outputs: Some(Outputs::DENSE),
+        normalize: false,
+        dimensions: None,
         keep_alive,
     };
     let mut vectors = String::new();
-    let embedded = embedding::embed(&app, &found, request, |vector| {
-        floats::wide_array(&mut vectors, vector);
+    let embedded = embedding::embed(&app, &found, request, |_, found| {
+        floats::wide_array(&mut vectors, &found.dense);
+        Ok(())
     });
     embedded.await.map_err(|error| match error {
         // Ollama answers 500 here for what is a 400 on the newer route.
@@ -112,11 +175,14 @@ fn texts(input: Input) -> Result<Vec<embedding::Input>, Error> {
         Input::One(text) if text.is_empty() => Vec::new(),
         Input::One(text) => vec![text],
         Input::Many(texts) => texts,
-        Input::Ids(_) | Input::Other => {
-            return Err(Error::BadRequest("invalid input type".to_owned()));
-        }
+        Input::Ids(_) | Input::Other => return Err(invalid_input()),
     };
     Ok(texts.into_iter().map(embedding::Input::Text).collect())
+}
+
+/// Returns the error for an input of another type, in Ollama's words.
+pub(super) fn invalid_input() -> Error {
+    Error::BadRequest("invalid input type".to_owned())
 }
 
 /// Returns `num_ctx` of the options, whose wrong types are a 500 as in Ollama.
@@ -124,20 +190,6 @@ fn num_ctx(options: Option<&Map<String, Value>>) -> Result<Option<i64>, Error> {
     let Some(options) = options else { return Ok(None) };
     let options = Options::from_map(options).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(options.num_ctx)
-}
-
-/// Begins an answer; the vectors are written behind it straight from the floats.
-fn begin(model: &str) -> String {
-    format!(r#"{{"model":{},"embeddings":["#, json::to_go_json(&model))
-}
-
-/// Ends an answer behind its last vector.
-fn end(out: &mut String, embedded: &Embedded, started: Instant) {
-    out.push(']');
-    if !embedded.inputs.is_empty() {
-        numbers(out, embedded, started);
-    }
-    out.push('}');
 }
 
 /// Appends what Ollama says of its work, and what we add per input.

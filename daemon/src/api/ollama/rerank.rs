@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, sync::Arc, time::Instant};
 
 use axum::{body::Body, extract::State};
-use engine::{Output, Overflow, Scoring};
+use engine::Scoring;
 use modelfiles::KeepAlive;
 
 use super::{Reply, bytes, embed, written};
@@ -11,7 +11,7 @@ use crate::{
     Error,
     api::json,
     app::{App, local_name, pull_first},
-    embedding::{self, Request},
+    embedding::{self, Reading, Request},
 };
 
 /// What a request asks for.
@@ -37,9 +37,10 @@ pub(crate) async fn rerank(State(app): State<Arc<App>>, request: Body) -> Reply 
     let pair = |document| embedding::Input::Pair(Arc::clone(&query), document);
     let request = Request {
         inputs: asked.documents.into_iter().map(pair).collect(),
-        overflow: Overflow::Truncate,
-        num_ctx: None,
-        output: Output::default(),
+        reading: Reading::default(),
+        outputs: None,
+        normalize: false,
+        dimensions: None,
         keep_alive: asked.keep_alive,
     };
     let mut numbers = Vec::new();
