@@ -164,8 +164,13 @@ macro_rules! models {
 }
 
 /// Goldens of pairs, see rerank.rs.
-const RERANKERS: &[&str] =
-    &["rerank-bert", "rerank-modernbert", "rerank-ms-marco", "rerank-xlm-roberta"];
+const RERANKERS: &[&str] = &[
+    "rerank-bert",
+    "rerank-distilbert",
+    "rerank-modernbert",
+    "rerank-ms-marco",
+    "rerank-xlm-roberta",
+];
 
 /// Goldens of what cannot run yet.
 const WAITING: &[&str] = &["clip", "jina2-code", "jina3-hub", "rerank-deberta", "rerank-qwen3"];

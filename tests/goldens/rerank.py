@@ -80,6 +80,10 @@ XLM = {"max_position_embeddings": 66, "type_vocab_size": 1, "layer_norm_eps": 1e
 MODELS = [
     Reranker("rerank-bert", classifier("Bert"), vocab.wordpiece, tokenizer_class="BertTokenizer"),
     Reranker("rerank-ms-marco", classifier("Bert", layers=1), lambda: vocab.wordpiece(200), ms_marco, "BertTokenizer"),
+    Reranker(
+        "rerank-distilbert", classifier("DistilBert", layers=1, hidden_dim=36), lambda: vocab.wordpiece(200),
+        tokenizer_class="DistilBertTokenizer",
+    ),
     Reranker("rerank-xlm-roberta", classifier("XLMRoberta", eos_token_id=2, **XLM), lambda: vocab.unigram(limit=64)),
     Reranker(
         "rerank-modernbert", encoders.modernbert(head="ForSequenceClassification", num_labels=1), vocab.modern,
