@@ -2,6 +2,8 @@
 //! against goldens that `goldens/make.py` made.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "goldens/candle.rs"]
+mod candle;
 #[path = "goldens/hub.rs"]
 mod hub;
 #[path = "goldens/outputs.rs"]
