@@ -1,5 +1,8 @@
 //! How a text becomes token ids: prompts, special tokens, and what happens to a text that is too long.
 
+mod clip;
+mod siglip;
+
 use std::{collections::BTreeMap, ops::Range};
 
 use modelfiles::recipe::Side;
@@ -14,7 +17,7 @@ use tokenizers::{
 
 use crate::{
     Error, Plan,
-    repository::{self, Repository},
+    repository::{self, End, Repository},
 };
 
 /// Texts up to this size are always tokenised whole.
@@ -50,7 +53,7 @@ pub enum Overflow {
 /// The tokens of one text, special tokens included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// Ids, all within the token table.
+    /// Ids, all within the token table; of an image the numbers of its rows.
     pub ids: Vec<u32>,
     /// Whether the text was cut.
     pub truncated: bool,
@@ -62,6 +65,28 @@ pub struct Tokens {
     pub(crate) is_query: bool,
     /// The tokens of parts that have vectors of their own; empty if the text has one vector.
     pub(crate) spans: Vec<Range<usize>>,
+    /// The pixels of an image, patch after patch; a text has none.
+    pub(crate) pixels: Vec<u8>,
+}
+
+impl Tokens {
+    /// Takes what stands for an image: its pixels, patch after patch, and how many rows they make.
+    pub(crate) fn of_image(pixels: Vec<u8>, rows: usize) -> Self {
+        Self {
+            ids: (0..rows as u32).collect(),
+            truncated: false,
+            skipped: 0,
+            second: rows,
+            is_query: false,
+            spans: Vec::new(),
+            pixels,
+        }
+    }
+
+    /// Says whether they are not tokens but the rows of an image.
+    pub(crate) fn is_image(&self) -> bool {
+        !self.pixels.is_empty()
+    }
 }
 
 /// The tokenizer of a model, shared by all threads.
@@ -82,6 +107,10 @@ pub(crate) struct Tokeniser {
     tells_texts_apart: bool,
     /// The token for what is unknown, where such tokens do not count.
     dropped: Option<u32>,
+    /// The token that the pooling begins with.
+    end: Option<End>,
+    /// The token that texts are filled up with, to which length, and whether it stands before them.
+    padding: Option<(u32, usize, bool)>,
 }
 
 /// How queries pass through a model.
@@ -102,6 +131,7 @@ impl Tokeniser {
         // Some files carry the padding and truncation of a training run: all-MiniLM-L6-v2 pads to 128.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(error)?;
+        siglip::obey(&repository.tokenizer_class, !repository.cased, &mut inner).map_err(error)?;
         if repository.lower_case {
             lower_case(&mut inner)?;
         }
@@ -120,6 +150,8 @@ impl Tokeniser {
         let drops = plan.architecture == "model2vec";
         let dropped = drops.then(|| unknown(&inner)).flatten();
         Ok(Self {
+            end: repository.towers.as_ref().and_then(|towers| towers.end),
+            padding: siglip::padding(repository, plan, &inner),
             dropped,
             may_be_empty: is_static,
             tells_texts_apart: repository.tells_texts_apart && plan.token_types > 1,
@@ -287,16 +319,23 @@ impl Tokeniser {
                 Side::Left => drop(ids.drain(..ids.len() - room)),
             }
         }
-        let ids: Vec<u32> = [before, &ids, after].concat();
+        let mut ids: Vec<u32> = [before, &ids, after].concat();
+        let skipped = self.end.map_or(0, |end| end.place(&ids));
+        if let Some((id, length, is_left)) = self.padding {
+            let missing = length.saturating_sub(ids.len());
+            let place = if is_left { 0 } else { ids.len() };
+            ids.splice(place..place, std::iter::repeat_n(id, missing));
+        }
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
             Some(id) => Err(Error::Tokenizer(format!("token {id} is outside the vocabulary"))),
             None => Ok(Tokens {
                 second: ids.len(),
                 ids,
                 truncated,
-                skipped: 0,
+                skipped,
                 is_query,
                 spans: Vec::new(),
+                pixels: Vec::new(),
             }),
         }
     }
@@ -328,6 +367,7 @@ impl Tokeniser {
             second,
             is_query: false,
             spans: Vec::new(),
+            pixels: Vec::new(),
         })
     }
 
@@ -372,10 +412,17 @@ impl Tokeniser {
     }
 }
 
-/// Reads `tokenizer.json`, or builds WordPiece from the `vocab.txt` of an old BERT repository.
+/// Reads `tokenizer.json`, or builds WordPiece from the `vocab.txt` of an old BERT repository, or what CLIP has.
 fn read(repository: &Repository<'_>) -> Result<Tokenizer, Error> {
     if let Some(path) = repository.tokenizer_file("tokenizer.json") {
         return Tokenizer::from_file(path).map_err(|e| Error::file("tokenizer.json", e));
+    }
+    if let (Some(_), Some(vocabulary), Some(merges)) = (
+        &repository.towers,
+        repository.tokenizer_file("vocab.json"),
+        repository.tokenizer_file("merges.txt"),
+    ) {
+        return clip::build(vocabulary, merges).map_err(|e| Error::file("vocab.json", e));
     }
     let vocabulary = repository
         .tokenizer_file("vocab.txt")

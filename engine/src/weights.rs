@@ -163,9 +163,10 @@ impl Weights {
         rows.ok_or_else(|| Error::file(&self.file, format!("no tensor '{name}'")))
     }
 
-    /// Reads `<stem>.weight` as f32; a norm may call it gamma, as the first BERT files did.
+    /// Reads `<stem>.weight` as f32; a norm may call it gamma, as the first BERT files did, and a learned row has no
+    /// ending.
     pub(crate) fn weight(&self, stem: &str, shape: &[usize]) -> Result<Tensor, Error> {
-        self.tensor(&[&tensor(stem, "weight"), &tensor(stem, "gamma")], shape)
+        self.tensor(&[&tensor(stem, "weight"), &tensor(stem, "gamma"), stem], shape)
     }
 
     /// Reads a list of so many numbers by its full name.
@@ -175,7 +176,13 @@ impl Weights {
 
     /// Opens `<stem>.weight`, to be read row by row.
     pub(crate) fn matrix(&self, stem: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
-        let (name, header) = self.find(&[&tensor(stem, "weight"), stem], &[rows, columns])?;
+        self.table(stem, &[rows, columns])
+    }
+
+    /// Opens a tensor of any shape, to be read row by row: by its first dimension.
+    pub(crate) fn table(&self, stem: &str, shape: &[usize]) -> Result<Matrix, Error> {
+        let (name, header) = self.find(&[&tensor(stem, "weight"), stem], shape)?;
+        let (rows, columns) = (shape[0], shape[1..].iter().product());
         if let Reader::Mapped(files) = &self.reader
             && Matrix::can_map(header.dtype)
             && let Some(map) = files.map(&name).map_err(|e| Error::file(&self.file, e))?

@@ -13,6 +13,7 @@ use crate::{
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["bert"],
     own_code: &["JinaBertModel", "JinaBertForMaskedLM"],
+    images: None,
     gate_first: true,
     plan,
     stem,

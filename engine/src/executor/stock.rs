@@ -21,7 +21,7 @@ const SCORE_BUDGET: usize = 1 << 24;
 /// The weights of an encoder, in f32.
 pub(crate) struct Encoder {
     plan: Plan,
-    tokens: Matrix,
+    entry: Entry,
     positions: Option<Tensor>,
     token_types: Option<Tensor>,
     embedding_norm: Option<Norm>,
@@ -29,6 +29,12 @@ pub(crate) struct Encoder {
     distances: Vec<f32>,
     blocks: Vec<Block>,
     final_norm: Option<Norm>,
+}
+
+/// What makes rows of what comes in.
+enum Entry {
+    Tokens(Matrix),
+    Patches { linear: Linear, class: Option<Tensor> },
 }
 
 struct Block {
@@ -58,7 +64,7 @@ impl Encoder {
         let loader = Loader { plan, architecture, weights };
         let final_norm = plan.placement != Placement::After;
         Ok(Self {
-            tokens: token_table(plan, architecture, weights)?,
+            entry: loader.entry()?,
             positions: optional(plan.positions.rows() > 0, || {
                 loader.table(Slot::PositionTable, plan.positions.rows())
             })?,
@@ -74,9 +80,9 @@ impl Encoder {
     }
 
     /// Computes the hidden states of all texts, row after row: `[tokens, hidden]`.
-    pub(crate) fn forward(&self, texts: &[&Tokens]) -> Result<Vec<f32>, Error> {
+    pub(crate) fn forward(&self, texts: &[&Tokens], pixels: &[f32]) -> Result<Vec<f32>, Error> {
         let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
-        let mut x = self.embed(texts)?;
+        let mut x = self.embed(texts, pixels)?;
         for block in &self.blocks {
             x = self.run(block, &x, &lengths)?;
         }
@@ -86,13 +92,22 @@ impl Encoder {
         Ok(x.flatten_all()?.to_vec1()?)
     }
 
-    fn embed(&self, texts: &[&Tokens]) -> Computed<Tensor> {
-        let (table, width) = (self.tokens.view(), self.plan.hidden);
-        let ids: Vec<u32> = texts.iter().flat_map(|text| text.ids.iter().copied()).collect();
-        let mut values = vec![0.0; ids.len() * width];
-        let rows_and_ids = values.chunks_exact_mut(width).zip(&ids);
-        rows_and_ids.for_each(|(row, id)| table.read(*id as usize, row));
-        let mut x = Tensor::from_vec(values, (ids.len(), width), &Device::Cpu)?;
+    fn embed(&self, texts: &[&Tokens], pixels: &[f32]) -> Computed<Tensor> {
+        let mut x = match &self.entry {
+            Entry::Tokens(table) => self.rows_of_tokens(table, texts)?,
+            Entry::Patches { linear, class } => {
+                let x = Tensor::from_slice(pixels, ((), linear.weight.dim(1)?), &Device::Cpu)?;
+                let x = linear.forward(&x)?.reshape((texts.len(), (), self.plan.hidden))?;
+                let x = match class {
+                    Some(row) => {
+                        let row = row.reshape((1, 1, self.plan.hidden))?;
+                        Tensor::cat(&[&row.repeat((texts.len(), 1, 1))?, &x], 1)?
+                    }
+                    None => x,
+                };
+                x.flatten(0, 1)?
+            }
+        };
         if self.plan.embedding_scale != 1.0 {
             x = (x * f64::from(self.plan.embedding_scale))?;
         }
@@ -113,6 +128,15 @@ impl Encoder {
             Some(norm) => norm.forward(&x),
             None => Ok(x),
         }
+    }
+
+    fn rows_of_tokens(&self, table: &Matrix, texts: &[&Tokens]) -> Computed<Tensor> {
+        let (table, width) = (table.view(), self.plan.hidden);
+        let ids: Vec<u32> = texts.iter().flat_map(|text| text.ids.iter().copied()).collect();
+        let mut values = vec![0.0; ids.len() * width];
+        let rows_and_ids = values.chunks_exact_mut(width).zip(&ids);
+        rows_and_ids.for_each(|(row, id)| table.read(*id as usize, row));
+        Tensor::from_vec(values, (ids.len(), width), &Device::Cpu)
     }
 
     fn run(&self, block: &Block, x: &Tensor, lengths: &[usize]) -> Computed<Tensor> {
@@ -246,6 +270,7 @@ pub(crate) fn activate(x: &Tensor, activation: Activation) -> Computed<Tensor> {
     match activation {
         Activation::Gelu => x.gelu_erf(),
         Activation::GeluTanh => x.gelu(),
+        Activation::QuickGelu => x * ops::sigmoid(&(x * 1.702)?)?,
         Activation::Relu => x.relu(),
         Activation::Silu => x.silu(),
         Activation::Tanh => x.tanh(),
@@ -299,6 +324,20 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    fn entry(&self) -> Result<Entry, Error> {
+        let Some(patches) = self.plan.patches else {
+            return Ok(Entry::Tokens(token_table(self.plan, self.architecture, self.weights)?));
+        };
+        let (size, hidden) = (patches.size, self.plan.hidden);
+        let stem = self.architecture.stem(Slot::Patches, self.plan);
+        let weight = self.weights.weight(&stem, &[hidden, 3, size, size])?.flatten(1, 3)?;
+        let bias = optional(patches.bias, || self.weights.bias(&stem, hidden))?;
+        let class = optional(patches.class, || {
+            self.weights.weight(&self.architecture.stem(Slot::Class, self.plan), &[hidden])
+        })?;
+        Ok(Entry::Patches { linear: Linear { weight, bias }, class })
+    }
+
     fn block(&self, layer: usize) -> Result<Block, Error> {
         let (plan, biases) = (self.plan, self.plan.biases);
         let (h, query) = (plan.hidden, plan.query_width());
