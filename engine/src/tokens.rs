@@ -70,19 +70,6 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Takes what stands for an image: its pixels, patch after patch, and how many rows they make.
-    pub(crate) fn of_image(pixels: Vec<u8>, rows: usize) -> Self {
-        Self {
-            ids: (0..rows as u32).collect(),
-            truncated: false,
-            skipped: 0,
-            second: rows,
-            is_query: false,
-            spans: Vec::new(),
-            pixels,
-        }
-    }
-
     /// Says whether they are not tokens but the rows of an image.
     pub(crate) fn is_image(&self) -> bool {
         !self.pixels.is_empty()

@@ -123,3 +123,18 @@ pub(crate) fn image_weights(
     let probe = if towers.probe.is_some() { plan.hidden * (plan.hidden + plan.heads) } else { 0 };
     Ok(weights + probe as u64)
 }
+
+impl Tokens {
+    /// Takes what stands for an image: its pixels, patch after patch, and how many rows they make.
+    fn of_image(pixels: Vec<u8>, rows: usize) -> Self {
+        Self {
+            ids: (0..rows as u32).collect(),
+            truncated: false,
+            skipped: 0,
+            second: rows,
+            is_query: false,
+            spans: Vec::new(),
+            pixels,
+        }
+    }
+}
