@@ -369,12 +369,6 @@ fn hostile_sizes_are_refused() {
 }
 
 #[test]
-fn truncation_on_the_left() {
-    let recipe = Recipe { truncation_side: Some(Side::Left), ..Recipe::default() };
-    check(&files("bert-mean"), &recipe, Prompt::Default, &golden("bert-mean").truncation["left"]);
-}
-
-#[test]
 fn query_and_document_prompts() {
     for model in ["bert-prompts", "bert-instruct", "gemma", "qwen3"] {
         let tasks = golden(model).tasks;
