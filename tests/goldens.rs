@@ -369,15 +369,6 @@ fn hostile_sizes_are_refused() {
 }
 
 #[test]
-fn query_and_document_prompts() {
-    for model in ["bert-prompts", "bert-instruct", "gemma", "qwen3"] {
-        let tasks = golden(model).tasks;
-        check(&files(model), &Recipe::default(), Prompt::Query, &tasks["query"]);
-        check(&files(model), &Recipe::default(), Prompt::Document, &tasks["document"]);
-    }
-}
-
-#[test]
 fn a_recipe_overrules_the_repository() {
     let recipe = Recipe { normalize: Some(false), dimensions: Some(8), ..Recipe::default() };
     let embedder = load(&files("bert-mean"), &recipe).unwrap();

@@ -77,3 +77,12 @@ fn truncation_on_the_left() {
     let recipe = Recipe { truncation_side: Some(Side::Left), ..Recipe::default() };
     check(&files("bert-mean"), &recipe, Prompt::Default, &golden("bert-mean").truncation["left"]);
 }
+
+#[test]
+fn query_and_document_prompts() {
+    for model in ["bert-prompts", "bert-instruct", "gemma", "qwen3"] {
+        let tasks = golden(model).tasks;
+        check(&files(model), &Recipe::default(), Prompt::Query, &tasks["query"]);
+        check(&files(model), &Recipe::default(), Prompt::Document, &tasks["document"]);
+    }
+}
