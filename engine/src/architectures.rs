@@ -5,6 +5,7 @@ mod distilbert;
 mod dpr;
 mod eurobert;
 mod gemma3;
+pub(crate) mod gguf;
 mod gte;
 mod jina2;
 mod jina3;
@@ -61,6 +62,7 @@ pub(crate) enum Slot {
 }
 
 /// An architecture: how its configuration reads and what its tensors are called.
+#[derive(Clone, Copy)]
 pub(crate) struct Architecture {
     /// The `model_type`s that it serves.
     pub(crate) model_types: &'static [&'static str],

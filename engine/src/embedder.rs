@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 use modelfiles::recipe::{Pooling, Precision, Recipe};
 
 use crate::{
-    Error, Files, Output, Outputs, Plan, Processor, Vectors, architectures,
+    Error, Files, Output, Outputs, Plan, Processor, Vectors,
     executor::Encoder,
     heads::{self, Heads, Loading, Pass},
     processor::Arithmetic,
@@ -76,8 +76,8 @@ pub fn describe(
     processor: &Processor,
 ) -> Result<Description, Error> {
     let repository = Repository::open(files, recipe)?;
-    let (_, plan) = architectures::plan(&repository.config)?;
-    let weights = repository.weights()?;
+    let (_, plan) = repository.plan()?;
+    let weights = repository.weights(&plan)?;
     let precision = processor.precision(recipe.precision);
     description(&repository, plan, weights.census(), (processor, precision))
 }
@@ -114,7 +114,7 @@ fn description(
     let precisions = [Precision::F32, Precision::Bf16, Precision::Int8];
     Ok(Description {
         parameters,
-        stored_as: dtype.map_or("unknown", |dtype| dtype.as_str()).to_ascii_uppercase(),
+        stored_as: stored_as(repository, dtype),
         outputs,
         dimensions: repository.dimensions.map_or(dimensions, |cut| cut.min(dimensions)),
         max_tokens,
@@ -130,22 +130,29 @@ fn description(
     })
 }
 
+/// Returns the element type that most weights have, as their file says or their headers.
+fn stored_as(repository: &Repository<'_>, dtype: Option<candle_core::DType>) -> String {
+    let said = repository.gguf.as_ref().and_then(|gguf| gguf.file_type());
+    let found = dtype.map_or("unknown", |dtype| dtype.as_str());
+    said.map_or_else(|| found.to_ascii_uppercase(), str::to_owned)
+}
+
 impl Embedder {
     /// Loads a model.
     pub fn load(files: &Files, recipe: &Recipe, processor: &Processor) -> Result<Self, Error> {
         let repository = Repository::open(files, recipe)?;
-        let (architecture, plan) = architectures::plan(&repository.config)?;
-        let mut weights = repository.weights()?;
+        let (architecture, plan) = repository.plan()?;
+        let mut weights = repository.weights(&plan)?;
         let precision = processor.precision(recipe.precision);
         let census = weights.census();
         let (encoder, tokeniser) = std::thread::scope(|scope| {
             let tokeniser = scope.spawn(|| Tokeniser::open(&repository, &plan));
-            let encoder = Encoder::load(&plan, architecture, &mut weights, processor, precision);
+            let encoder = Encoder::load(&plan, &architecture, &mut weights, processor, precision);
             (encoder, tokeniser.join())
         });
         let tokeniser = tokeniser.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let loading =
-            Loading { repository: &repository, architecture, plan: &plan, processor, precision };
+            Loading { repository: &repository, architecture: &architecture, plan: &plan, processor, precision };
         let heads = Heads::load(loading, &tokeniser)?;
         Ok(Self {
             heads,

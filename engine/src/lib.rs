@@ -7,6 +7,7 @@ mod architectures;
 mod embedder;
 mod error;
 mod executor;
+mod gguf;
 mod heads;
 mod kernels;
 mod outputs;
