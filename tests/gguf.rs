@@ -3,6 +3,8 @@
 
 #[path = "gguf/convert.rs"]
 mod convert;
+#[path = "gguf/pieces.rs"]
+mod pieces;
 #[path = "gguf/vocabulary.rs"]
 mod vocabulary;
 
@@ -37,14 +39,19 @@ impl Case {
     }
 }
 
+/// Returns a path in the folder of goldens.
+fn golden(path: &str) -> String {
+    format!("{}/../tests/goldens/{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
 fn cases(model: &str) -> Vec<Case> {
-    let path = format!("{}/../tests/goldens/models/{model}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = golden(&format!("models/{model}.json"));
     serde_json::from_slice::<Golden>(&fs::read(path).unwrap()).unwrap().cases
 }
 
 /// Returns every file of a golden's folder by its path in there.
 fn files(model: &str) -> Files {
-    let root = format!("{}/../tests/goldens/models/{model}", env!("CARGO_MANIFEST_DIR"));
+    let root = golden(&format!("models/{model}"));
     let mut files = Files::new();
     walk(Path::new(&root), "", &mut files);
     files
