@@ -3,6 +3,8 @@
 
 #[path = "gguf/convert.rs"]
 mod convert;
+#[path = "gguf/hostile.rs"]
+mod hostile;
 #[path = "gguf/pieces.rs"]
 mod pieces;
 #[path = "gguf/vocabulary.rs"]
