@@ -8,7 +8,7 @@ use modelfiles::recipe::{Pooling, Precision, Recipe};
 
 use crate::{
     Error, Files, Output, Outputs, Plan, Processor, Vectors,
-    executor::Encoder,
+    executor::{self, Encoder},
     heads::{self, Heads, Loading, Pass},
     processor::Arithmetic,
     repository::{Repository, Scoring, Step},
@@ -35,6 +35,8 @@ pub struct Description {
     pub parameters: u64,
     /// Element type that most of them have, as `F32`.
     pub stored_as: String,
+    /// What kind of files they are, as Ollama calls it.
+    pub format: &'static str,
     /// What it gives of a text.
     pub outputs: Outputs,
     /// Length of a vector; of a model that gives weights of tokens alone, how many tokens there are.
@@ -82,6 +84,14 @@ pub fn describe(
     description(&repository, plan, weights.census(), (processor, precision))
 }
 
+/// Checks that the files have every tensor that loading would look for, and can be tokenised with.
+pub fn check(files: &Files, recipe: &Recipe) -> Result<(), Error> {
+    let repository = Repository::open(files, recipe)?;
+    let (architecture, plan) = repository.plan()?;
+    executor::check(&plan, &architecture, &repository.weights(&plan)?)?;
+    Tokeniser::open(&repository, &plan).map(drop)
+}
+
 fn description(
     repository: &Repository<'_>,
     plan: Plan,
@@ -115,6 +125,7 @@ fn description(
     Ok(Description {
         parameters,
         stored_as: stored_as(repository, dtype),
+        format: if repository.gguf.is_some() { "gguf" } else { "safetensors" },
         outputs,
         dimensions: repository.dimensions.map_or(dimensions, |cut| cut.min(dimensions)),
         max_tokens,

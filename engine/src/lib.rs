@@ -21,7 +21,7 @@ mod tokens;
 mod weights;
 
 pub use architectures::supports;
-pub use embedder::{Description, Embedder, describe};
+pub use embedder::{Description, Embedder, check, describe};
 pub use error::Error;
 pub use kernels::Isa;
 pub use outputs::{Output, Outputs, Vectors};

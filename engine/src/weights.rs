@@ -186,6 +186,12 @@ impl Weights {
         Ok(self.tensor(&[name], &[size])?.to_vec1()?)
     }
 
+    /// Checks that there is a `<stem>.weight` of this shape.
+    pub(crate) fn expect(&self, stem: &str, shape: &[usize]) -> Result<(), Error> {
+        let names = ["weight", "gamma"].map(|kind| format!("{stem}.{kind}"));
+        self.find(&[&names[0], &names[1], stem], shape).map(drop)
+    }
+
     /// Opens `<stem>.weight`, to be read row by row.
     pub(crate) fn matrix(&self, stem: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
         let (name, header) = self.find(&[&tensor(stem, "weight"), stem], &[rows, columns])?;

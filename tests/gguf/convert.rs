@@ -15,7 +15,7 @@ use candle_core::{
 };
 use serde_json::Value as Json;
 
-use crate::vocabulary;
+use super::vocabulary;
 
 /// What is known of a model.
 pub(crate) struct Source {
@@ -270,7 +270,7 @@ fn into_pairs(rows: &Tensor, heads: usize) -> Tensor {
 }
 
 /// Returns a tensor as it is written, where matrices are to be of a type.
-fn stored(name: &str, tensor: &Tensor, dtype: GgmlDType) -> QTensor {
+pub(crate) fn stored(name: &str, tensor: &Tensor, dtype: GgmlDType) -> QTensor {
     let width = tensor.dims().last().copied().unwrap_or(1);
     let kept = tensor.rank() < 2 || name.starts_with("position_embd");
     let kept = kept || name.starts_with("token_types") || name.contains("rel_b");
@@ -283,14 +283,6 @@ fn stored(name: &str, tensor: &Tensor, dtype: GgmlDType) -> QTensor {
 }
 
 impl Target {
-    /// Returns what the file would hold if what a type loses were lost already.
-    pub(crate) fn rounded(&self, dtype: GgmlDType) -> Self {
-        let rounded = |(name, tensor): (&String, &Tensor)| {
-            (name.clone(), stored(name, tensor, dtype).dequantize(&Device::Cpu).unwrap())
-        };
-        Self { values: self.values.clone(), tensors: self.tensors.iter().map(rounded).collect() }
-    }
-
     pub(crate) fn set(&mut self, key: &str, value: Value) -> &mut Self {
         self.values.insert(key.to_owned(), value);
         self

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::quantized::gguf_file::Value;
 use serde_json::Value as Json;
 
-use crate::convert::Target;
+use super::convert::Target;
 
 const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;

@@ -5,6 +5,7 @@ transformers; and GGUF files that the gguf package wrote of two tiny models, wit
 the very weights in them.
 """
 
+import base64
 import json
 import tempfile
 from pathlib import Path
@@ -56,6 +57,7 @@ def make(models):
     (folder / "cases.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
     write_roberta(models, folder)
     write_gemma(models, folder)
+    write_blocks(folder)
 
 
 def train(corpus, prefix, kind, size, **more):
@@ -142,8 +144,15 @@ ROBERTA = [
 ]  # fmt: skip
 
 
+# Every type that the package can write; rows of 48 are not made of blocks.
+KINDS = {
+    "token_embd": Type.Q8_0, "attn_q": Type.Q4_0, "attn_k": Type.Q4_1, "attn_v": Type.Q5_0, "attn_output": Type.Q5_1,
+    "ffn_up": Type.BF16, "ffn_down": Type.F16,
+}  # fmt: skip
+
+
 def write_roberta(models, folder):
-    """XLM-R in blocks of 8 bits and in f16, and what transformers makes of these weights."""
+    """XLM-R in blocks of every kind, and what transformers makes of these weights."""
     source, path = models / "xlm-roberta", folder / "xlm-roberta.gguf"
     weights = load_file(source / "model.safetensors")
     writer = gguf.GGUFWriter(str(path), "bert")
@@ -176,7 +185,7 @@ def write_roberta(models, folder):
             weight = weight[:size]
         kind = Type.F32
         if weight.ndim == 2 and "token_types" not in to and "position_embd" not in to:
-            kind = Type.Q8_0 if weight.shape[1] % 32 == 0 else Type.F16
+            kind = KINDS[to.split(".")[-2]]
         packed = gguf.quants.quantize(weight, kind)
         stored[name] = torch.from_numpy(np.ascontiguousarray(gguf.quants.dequantize(packed, kind)).astype(np.float32))
         if to == "position_embd.weight":
@@ -232,3 +241,24 @@ def write_gemma(models, folder):
         weight = weight[:size] if to.startswith("token_embd") else weight
         writer.add_tensor(to, (weight + 1 if to.endswith("norm.weight") else weight).astype(np.float16 if weight.ndim == 2 else np.float32))
     finish(writer)
+
+
+def write_blocks(folder):
+    """What blocks stand for that the package can read and not write: each of random bytes, with scales that are small."""
+    random, lines = np.random.default_rng(7), []
+    scales = {Type.Q2_K: [80, 82], Type.Q3_K: [108], Type.Q4_K: [0, 2], Type.Q5_K: [0, 2], Type.Q6_K: [208]}
+    for kind, places in scales.items():
+        _, size = gguf.GGML_QUANT_SIZES[kind]
+        block = random.integers(0, 256, (2, size), dtype=np.uint8)
+        for place in places:
+            block[:, place : place + 2] = random.normal(0, 0.01, (2, 1)).astype("<f2").view(np.uint8)
+        values = gguf.quants.dequantize(block, kind).astype("<f4")
+        assert np.isfinite(values).all()
+        fields = {"type": kind.name, "bytes": packed(block), "values": packed(values)}
+        lines.append(json.dumps(fields, separators=(",", ":")))
+    (folder / "blocks.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def packed(array):
+    """The base64 of the bytes of an array."""
+    return base64.b64encode(array.tobytes()).decode()

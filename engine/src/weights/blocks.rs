@@ -19,3 +19,48 @@ pub(super) fn dequantize(bytes: &[u8], dtype: GgmlDType, count: usize) -> Comput
         _ => Err(Error::msg("blocks became something else than f32")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde_json::Value;
+
+    use super::*;
+
+    /// What the gguf package says that blocks stand for.
+    #[test]
+    fn blocks_of_every_kind() {
+        let path = "/../tests/goldens/tokenizers/blocks.json";
+        let golden = std::fs::read(format!("{}{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let cases: Vec<Value> = serde_json::from_slice(&golden).unwrap();
+        for case in cases {
+            let decode = |key: &str| STANDARD.decode(case[key].as_str().unwrap()).unwrap();
+            let dtype = match case["type"].as_str().unwrap() {
+                "Q2_K" => GgmlDType::Q2K,
+                "Q3_K" => GgmlDType::Q3K,
+                "Q4_K" => GgmlDType::Q4K,
+                "Q5_K" => GgmlDType::Q5K,
+                "Q6_K" => GgmlDType::Q6K,
+                other => panic!("{other}"),
+            };
+            // Blocks are read where they lie, at a multiple of what their numbers want.
+            let bytes: Vec<u64> = decode("bytes")
+                .chunks(8)
+                .map(|chunk| chunk.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+                .collect();
+            let bytes: Vec<[u8; 8]> = bytes.into_iter().map(u64::to_le_bytes).collect();
+            let size = decode("bytes").len();
+            let values = decode("values");
+            let wanted: Vec<f32> = values
+                .chunks_exact(4)
+                .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+                .collect();
+            let found = dequantize(&bytes.as_flattened()[..size], dtype, wanted.len()).unwrap();
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-6 * b.abs().max(0.01);
+            assert!(found.iter().zip(&wanted).all(close), "{dtype:?}");
+            let mut second = vec![0.0; 256];
+            read(&bytes.as_flattened()[..size], dtype, 256..512, &mut second);
+            assert_eq!(second, found[256..]);
+        }
+    }
+}
