@@ -129,7 +129,7 @@ fn create(daemon: &Daemon, bytes: &[u8]) {
 
 #[test]
 fn a_gguf_file_gives_the_same_vectors() {
-    let store = Store::open(&real_store()).unwrap();
+    let store = Store::open(real_store()).unwrap();
     let stored = store.find(&Name::parse("all-minilm").unwrap()).unwrap();
     let source = convert::Source::read(&store.files(&stored).unwrap());
     let mut target = convert::convert(&source, "bert");
@@ -141,7 +141,7 @@ fn a_gguf_file_gives_the_same_vectors() {
         (GgmlDType::F32, "F32", 0.999_999, 0.999_999),
         (GgmlDType::F16, "F16", 0.999_99, 0.999_999),
         (GgmlDType::Q8_0, "Q8_0", 0.998, 0.9996),
-        // So small a model bears no four bits: llama.cpp's own files of it do not go below eight.
+        // So small a model does not bear four bits in every matrix.
         (GgmlDType::Q4_0, "Q4_0", 0.85, 0.94),
     ] {
         let path = folder.path().join(name);

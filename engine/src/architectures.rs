@@ -5,7 +5,6 @@ mod distilbert;
 mod dpr;
 mod eurobert;
 mod gemma3;
-pub(crate) mod gguf;
 mod gte;
 mod jina2;
 mod jina3;
@@ -102,6 +101,11 @@ impl Architecture {
     /// Names the tensor of a slot that has one of its own.
     pub(crate) fn stem(&self, slot: Slot, plan: &Plan) -> String {
         (self.stem)(slot, plan)
+    }
+
+    /// Returns the same architecture with other names of tensors.
+    pub(crate) fn named(self, stem: fn(Slot, &Plan) -> String) -> Self {
+        Self { stem, ..self }
     }
 
     /// Says where a linear layer lies that may share its tensor with others.
@@ -263,7 +267,7 @@ fn head_size(config: &Settings, hidden: usize, heads: usize) -> Result<usize, Er
 }
 
 /// Stands for the name of a slot that no plan of an architecture has.
-fn absent(slot: Slot) -> String {
+pub(crate) fn absent(slot: Slot) -> String {
     unreachable!("no plan of this architecture has a place {slot:?}")
 }
 

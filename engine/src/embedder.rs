@@ -162,8 +162,13 @@ impl Embedder {
             (encoder, tokeniser.join())
         });
         let tokeniser = tokeniser.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let loading =
-            Loading { repository: &repository, architecture: &architecture, plan: &plan, processor, precision };
+        let loading = Loading {
+            repository: &repository,
+            architecture: &architecture,
+            plan: &plan,
+            processor,
+            precision,
+        };
         let heads = Heads::load(loading, &tokeniser)?;
         Ok(Self {
             heads,

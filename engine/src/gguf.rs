@@ -1,6 +1,7 @@
 //! What does a GGUF file hold? Its metadata and where its tensors lie; nothing is read before somebody asks for it.
 
 mod header;
+mod names;
 mod settings;
 mod types;
 
@@ -10,7 +11,7 @@ use candle_core::quantized::GgmlDType;
 use memmap2::Mmap;
 use serde_json::Value;
 
-use crate::{Error, Files, weights::map};
+use crate::{Error, Files, Plan, architectures::Architecture, weights::map};
 use header::{Entry, Header};
 
 /// An open GGUF file.
@@ -91,6 +92,12 @@ impl Gguf {
     /// Returns the rows of a tensor.
     pub(crate) fn rows(&self, tensor: &str) -> Option<usize> {
         self.header.tensors.get(tensor)?.shape.first().copied()
+    }
+
+    /// Takes an architecture and its plan to this file.
+    pub(crate) fn adapt(&self, found: Architecture, plan: Plan) -> (Architecture, Plan) {
+        let plan = Plan { architecture: self.architecture().to_owned(), ..plan };
+        names::adapt(found, plan, |tensor| self.has(tensor))
     }
 
     /// Returns the path in the repository.

@@ -191,9 +191,10 @@ impl<'a> Repository<'a> {
     /// Returns the architecture and plan of the encoder.
     pub(crate) fn plan(&self) -> Result<(Architecture, Plan), Error> {
         let (architecture, plan) = architectures::plan(&self.config)?;
-        let Some(gguf) = &self.gguf else { return Ok((*architecture, plan)) };
-        let plan = Plan { architecture: gguf.architecture().to_owned(), ..plan };
-        Ok(architectures::gguf::adapt(architecture, plan, |tensor| gguf.has(tensor)))
+        Ok(match &self.gguf {
+            Some(gguf) => gguf.adapt(*architecture, plan),
+            None => (*architecture, plan),
+        })
     }
 
     /// Opens the weights of the transformer, of which this is the plan.

@@ -1,7 +1,7 @@
-//! How a GGUF header is read without trusting a number in it: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! How is a GGUF header read without trusting a number in it?
 //!
-//! A list stays where it is in the file: only its type, length and place are kept, so a header takes no more memory than
-//! its keys and names.
+//! By the description that lies beside ggml (docs/gguf.md). A list stays where it is in the file: only its type, length
+//! and place are kept, so a header takes no more memory than its keys and names.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -227,7 +227,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads a number of bytes or elements.
     fn length(&mut self) -> Result<usize, Problem> {
-        usize::try_from(self.number(8)?).map_err(|_| damaged("ends within its header"))
+        usize::try_from(self.number(8)?).map_err(|e| damaged(e.to_string()))
     }
 
     /// Passes a text and returns where it lies.

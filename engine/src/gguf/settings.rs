@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::Gguf;
 use crate::{Error, settings::Settings};
 
-/// Keys of a file, without the name of its architecture, and keys that architectures read. A file holds only those of its
-/// own architecture, so no key can mean something to another.
+/// Keys of a file, without the name of its architecture, and keys that architectures read. A file holds only those of
+/// its own architecture, so no key can mean something to another.
 const KEYS: &[(&str, &str)] = &[
     ("attention.head_count", "num_attention_heads"),
     ("attention.head_count", "num_heads"),
@@ -30,8 +30,10 @@ const KEYS: &[(&str, &str)] = &[
     ("rope.freq_base", "rope_theta"),
 ];
 
-/// Architectures by their names in files, with the `model_type`s that compute them and what else these must know.
-const FAMILIES: &[(&str, &str, fn(&Gguf) -> Value)] = &[
+/// An architecture by its name in files, with the `model_type` that computes it and what else that must know.
+type Family = (&'static str, &'static str, fn(&Gguf) -> Value);
+
+const FAMILIES: &[Family] = &[
     ("bert", "bert", bert),
     ("eurobert", "eurobert", scaled),
     ("gemma-embedding", "gemma3_text", gemma),
@@ -131,7 +133,7 @@ fn gemma(file: &Gguf) -> Value {
             base => base,
         },
         "rope_scaling": scaling(file),
-        "sliding_window_pattern": if pattern.is_u64() { pattern.clone() } else { Value::Null },
+        "sliding_window_pattern": if pattern.is_u64() { pattern } else { Value::Null },
         "use_bidirectional_attention": !causal,
     })
 }

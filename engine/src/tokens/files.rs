@@ -46,7 +46,7 @@ pub(super) fn read(repository: &Repository<'_>) -> Result<Tokenizer, Error> {
     for name in MODELS {
         if let Some(bytes) = repository.tokenizer_bytes(name)? {
             let model = sentencepiece::read(&bytes).map_err(|e| Error::file(name, e))?;
-            return old.model(model).map_err(|e| named(name, e));
+            return old.model(&model).map_err(|e| named(name, e));
         }
     }
     Err(Error::file("tokenizer.json", "missing"))
@@ -147,9 +147,9 @@ impl<'a> Old<'a> {
     }
 
     /// Builds from a model of sentencepiece, whose ids are not always those of the encoder.
-    fn model(&self, model: Model) -> Result<Tokenizer, Error> {
+    fn model(&self, model: &Model) -> Result<Tokenizer, Error> {
         let class = self.class();
-        let pieces = self.aligned(class, &model)?;
+        let pieces = self.aligned(class, model)?;
         let mut tokenizer = match model.algorithm {
             Algorithm::Unigram => {
                 let unknown = pieces.iter().position(|piece| piece.kind == Kind::Unknown);

@@ -165,7 +165,7 @@ impl Metadata<'_> {
         let each = || texts.iter().map(|text| STANDARD.decode(text)).collect::<Result<Vec<_>, _>>();
         let decoded =
             STANDARD.decode(texts.concat()).or_else(|_| each().map(|parts| parts.concat()));
-        decoded.map(Some).map_err(|_| self.gguf.error("the table of characters is damaged"))
+        decoded.map(Some).map_err(|e| self.gguf.error(format!("the table of characters: {e}")))
     }
 
     fn flag(&self, key: &str) -> Option<bool> {

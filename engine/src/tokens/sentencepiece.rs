@@ -45,7 +45,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model, String> {
             (1, _) => return Err("has too many pieces".to_owned()),
             (2, Value::Bytes(trainer)) => read_trainer(trainer, &mut model)?,
             (3, Value::Bytes(normalizer)) => {
-                read_normalizer(normalizer, &mut model).ok_or(damaged)?
+                read_normalizer(normalizer, &mut model).ok_or(damaged)?;
             }
             _ => {}
         }

@@ -2,15 +2,15 @@
 //!
 //! The names are those of llama.cpp. All architectures share them, so they stand here once.
 
-use super::{Architecture, Slot, absent};
 use crate::{
     Plan,
+    architectures::{Architecture, Slot, absent},
     plan::{Biases, NormKind, Placement},
 };
 
 /// Takes an architecture and its plan to a file in which `has` finds tensors.
-pub(crate) fn adapt(
-    found: &Architecture,
+pub(super) fn adapt(
+    found: Architecture,
     plan: Plan,
     has: impl Fn(&str) -> bool,
 ) -> (Architecture, Plan) {
@@ -34,7 +34,7 @@ pub(crate) fn adapt(
         NormKind::RmsLessOne => NormKind::Rms,
         other => other,
     };
-    (Architecture { stem, ..*found }, Plan { biases, norm, ..plan })
+    (found.named(stem), Plan { biases, norm, ..plan })
 }
 
 /// Names the tensor of a slot; the projections share one where they are `FUSED`, and so do the layers into a gated
