@@ -208,6 +208,18 @@ fn xlm_roberta() {
     check_cases("xlm-roberta", "bert", &cases, pooled("bert", 2, None));
 }
 
+/// A file with a tensor that has no place would be computed as something else than it is.
+#[test]
+fn what_has_no_place_is_refused() {
+    let mut target = convert::convert(&Source::read(&files("jina2")), "jina-bert-v2");
+    let norm = target.tensors["token_embd_norm.weight"].clone();
+    target.tensors.insert("blk.1.attn_q_norm.weight".to_owned(), norm);
+    let (files, _folder) = written(&target, GgmlDType::F32);
+    let error = engine::describe(&files, &Recipe::default(), &Processor::default()).unwrap_err();
+    let words = "with 'blk.1.attn_q_norm.weight' cannot run in this version";
+    assert_eq!(error.to_string(), format!("a model of architecture 'jina-bert-v2' {words}"));
+}
+
 /// What Ollama gives through its older route: lengths as the file says, or as they always were.
 #[test]
 fn lengths_are_those_of_ollama() {

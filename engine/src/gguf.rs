@@ -95,9 +95,20 @@ impl Gguf {
     }
 
     /// Takes an architecture and its plan to this file.
-    pub(crate) fn adapt(&self, found: Architecture, plan: Plan) -> (Architecture, Plan) {
+    pub(crate) fn adapt(
+        &self,
+        found: Architecture,
+        plan: Plan,
+    ) -> Result<(Architecture, Plan), Error> {
         let plan = Plan { architecture: self.architecture().to_owned(), ..plan };
-        names::adapt(found, plan, |tensor| self.has(tensor))
+        let (found, plan) = names::adapt(found, plan, self.tensors());
+        match names::stray(&found, &plan, self.tensors().keys()) {
+            Some(tensor) => Err(Error::Unsupported(format!(
+                "a model of architecture '{}' with '{tensor}' cannot run in this version",
+                self.architecture()
+            ))),
+            None => Ok((found, plan)),
+        }
     }
 
     /// Returns the path in the repository.

@@ -191,10 +191,10 @@ impl<'a> Repository<'a> {
     /// Returns the architecture and plan of the encoder.
     pub(crate) fn plan(&self) -> Result<(Architecture, Plan), Error> {
         let (architecture, plan) = architectures::plan(&self.config)?;
-        Ok(match &self.gguf {
+        match &self.gguf {
             Some(gguf) => gguf.adapt(*architecture, plan),
-            None => (*architecture, plan),
-        })
+            None => Ok((*architecture, plan)),
+        }
     }
 
     /// Opens the weights of the transformer, of which this is the plan.

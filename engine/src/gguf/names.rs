@@ -2,18 +2,26 @@
 //!
 //! The names are those of llama.cpp. All architectures share them, so they stand here once.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Place;
 use crate::{
     Plan,
     architectures::{Architecture, Slot, absent},
     plan::{Biases, NormKind, Placement},
 };
 
-/// Takes an architecture and its plan to a file in which `has` finds tensors.
+/// Tensors that no encoder reads: the layer that predicts tokens, and what follows the pooling.
+const OTHERS: [&str; 7] =
+    ["output", "cls", "cls.output", "dense_2", "dense_3", "dense.0", "dense.1"];
+
+/// Takes an architecture and its plan to a file with these tensors.
 pub(super) fn adapt(
     found: Architecture,
     plan: Plan,
-    has: impl Fn(&str) -> bool,
+    tensors: &BTreeMap<String, Place>,
 ) -> (Architecture, Plan) {
+    let has = |name: &str| tensors.contains_key(name);
     let is_t5 = has("enc.blk.0.attn_q.weight");
     let stem = match (has("blk.0.attn_qkv.weight"), plan.gated && !has("blk.0.ffn_gate.weight")) {
         _ if is_t5 => of_t5,
@@ -22,12 +30,12 @@ pub(super) fn adapt(
         (true, false) => stem::<true, false>,
         (true, true) => stem::<true, true>,
     };
-    let bias = |names: &[&str]| names.iter().any(|name| has(&format!("blk.0.{name}.bias")));
+    let bias = |name: &str| tensors.keys().any(|tensor| tensor.ends_with(name));
     let biases = Biases {
-        projection: bias(&["attn_q", "attn_qkv"]),
-        output: bias(&["attn_output"]),
-        up: bias(&["ffn_up"]),
-        down: bias(&["ffn_down"]),
+        projection: bias(".attn_q.bias") || bias(".attn_qkv.bias"),
+        output: bias(".attn_output.bias"),
+        up: bias(".ffn_up.bias"),
+        down: bias(".ffn_down.bias"),
     };
     // Converters add the 1.
     let norm = match plan.norm {
@@ -35,6 +43,46 @@ pub(super) fn adapt(
         other => other,
     };
     (found.named(stem), Plan { biases, norm, ..plan })
+}
+
+/// Returns a tensor that the plan has no place for: a file that holds one means something else than the plan.
+pub(super) fn stray<'a>(
+    architecture: &Architecture,
+    plan: &Plan,
+    mut tensors: impl Iterator<Item = &'a String>,
+) -> Option<&'a String> {
+    let stems: BTreeSet<String> =
+        slots(plan).into_iter().map(|slot| architecture.stem(slot, plan)).collect();
+    tensors.find(|tensor| {
+        let stem = tensor.rsplit_once('.').map_or(tensor.as_str(), |(stem, _)| stem);
+        !stems.contains(stem) && !OTHERS.contains(&stem)
+    })
+}
+
+/// Lists the places that a plan has.
+fn slots(plan: &Plan) -> Vec<Slot> {
+    let around = plan.placement == Placement::Around;
+    let distances = plan.distances.is_some_and(|distances| distances.buckets() > 0);
+    let mut slots = vec![(true, Slot::TokenTable)];
+    slots.push((plan.positions.rows() > 0, Slot::PositionTable));
+    slots.push((plan.token_types > 0, Slot::TypeTable));
+    slots.push((plan.embedding_norm, Slot::EmbeddingNorm));
+    slots.push((distances, Slot::DistanceTable));
+    slots.push((plan.placement != Placement::After, Slot::FinalNorm));
+    for l in 0..plan.layers {
+        slots.extend([Slot::Query(l), Slot::Key(l), Slot::Value(l)].map(|slot| (true, slot)));
+        slots.extend([Slot::QueryNorm(l), Slot::KeyNorm(l)].map(|slot| (plan.head_norm, slot)));
+        slots.extend(
+            [Slot::AttentionOutput(l), Slot::Up(l), Slot::Down(l)].map(|slot| (true, slot)),
+        );
+        slots.push((plan.gated, Slot::Gate(l)));
+        slots.push((plan.has_attention_norm(l), Slot::AttentionNorm(l)));
+        slots.push((true, Slot::OutputNorm(l)));
+        slots.extend(
+            [Slot::AttentionAfterNorm(l), Slot::OutputAfterNorm(l)].map(|slot| (around, slot)),
+        );
+    }
+    slots.into_iter().filter(|(there, _)| *there).map(|(_, slot)| slot).collect()
 }
 
 /// Names the tensor of a slot; the projections share one where they are `FUSED`, and so do the layers into a gated

@@ -11,7 +11,10 @@ use tokenizers::{
     },
 };
 
-use super::{charsmap, error, piece::Piece};
+use super::{
+    charsmap, error,
+    piece::{Kind, Piece},
+};
 use crate::Error;
 
 /// How texts are prepared.
@@ -33,7 +36,8 @@ pub(super) fn build(
         return Err(Error::Tokenizer(format!("'{}' has no score", piece.text)));
     }
     let scored = pieces.iter().map(|piece| (piece.text.clone(), piece.score)).collect();
-    let model = Unigram::from(scored, Some(unknown), false).map_err(error)?;
+    let has_bytes = pieces.iter().any(|piece| piece.kind == Kind::Byte);
+    let model = Unigram::from(scored, Some(unknown), has_bytes).map_err(error)?;
     let mut tokenizer = Tokenizer::new(model);
     if let Some(bytes) = charsmap.filter(|bytes| !bytes.is_empty()) {
         let normalizer = charsmap::read(bytes).map_err(Error::Tokenizer)?;
