@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use tokenizers::{
-    NormalizerWrapper, Tokenizer,
+    DecoderWrapper, NormalizerWrapper, Tokenizer,
+    decoders::{self, byte_fallback::ByteFallback, fuse::Fuse, strip::Strip},
     models::bpe::{BPE, Merges, Vocab},
     normalizers::{Prepend, Replace, Sequence},
 };
@@ -38,6 +39,13 @@ pub(super) fn build(
         steps.push(NormalizerWrapper::Prepend(Prepend::new("▁".to_owned())));
     }
     steps.push(NormalizerWrapper::Replace(Replace::new(" ", "▁").map_err(error)?));
+    let blank = DecoderWrapper::Replace(Replace::new("▁", " ").map_err(error)?);
+    let mut back = vec![blank, DecoderWrapper::ByteFallback(ByteFallback::new())];
+    back.push(DecoderWrapper::Fuse(Fuse::new()));
+    if prefix {
+        back.push(DecoderWrapper::Strip(Strip::new(' ', 1, 0)));
+    }
+    tokenizer.with_decoder(Some(decoders::sequence::Sequence::new(back)));
     tokenizer.with_normalizer(Some(Sequence::new(steps))).map_err(error)?;
     Ok(tokenizer)
 }

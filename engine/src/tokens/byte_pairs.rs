@@ -60,6 +60,7 @@ pub(super) fn build(
     if matches!(words, Words::Qwen | Words::Composed) {
         tokenizer.with_normalizer(Some(NFC)).map_err(error)?;
     }
+    tokenizer.with_decoder(Some(ByteLevel::default()));
     let bytes = ByteLevel::default().add_prefix_space(prefix);
     let pattern = match words {
         Words::Gpt2 | Words::Composed => {

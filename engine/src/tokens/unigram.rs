@@ -44,7 +44,9 @@ pub(super) fn build(
         tokenizer.with_normalizer(Some(normalizer)).map_err(error)?;
     }
     let scheme = if spaces.prefix { PrependScheme::Always } else { PrependScheme::Never };
-    let marks = PreTokenizerWrapper::Metaspace(Metaspace::new('▁', scheme, true));
+    let marks = Metaspace::new('▁', scheme, true);
+    tokenizer.with_decoder(Some(marks.clone()));
+    let marks = PreTokenizerWrapper::Metaspace(marks);
     let split = spaces.single.then_some(PreTokenizerWrapper::WhitespaceSplit(WhitespaceSplit));
     let steps = split.into_iter().chain([marks]).collect();
     tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));

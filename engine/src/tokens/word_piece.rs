@@ -1,7 +1,7 @@
 //! How BERT cuts a text: into words, and these into the longest pieces that are in the vocabulary.
 
 use tokenizers::{
-    Tokenizer,
+    Tokenizer, decoders,
     models::{bpe::Vocab, wordpiece::WordPiece},
     normalizers::BertNormalizer,
     pre_tokenizers::bert::BertPreTokenizer,
@@ -26,5 +26,6 @@ pub(super) fn build(
     let normalizer = BertNormalizer::new(true, true, None, !cased);
     tokenizer.with_normalizer(Some(normalizer)).map_err(error)?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+    tokenizer.with_decoder(Some(decoders::wordpiece::WordPiece::new("##".to_owned(), true)));
     Ok(tokenizer)
 }
