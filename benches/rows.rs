@@ -35,7 +35,7 @@ pub(crate) fn measure(folder: &Path, processor: &Processor) -> Result<String, Bo
     let texts: Vec<String> =
         ["short", "mixed", "long"].into_iter().flat_map(corpora::corpus).collect();
     let (mut alone, mut whole, mut count) = (f64::INFINITY, f64::INFINITY, 0);
-    for _ in 0..RUNS {
+    for _ in 0..4 * RUNS {
         let started = Instant::now();
         count = tokenise(&embedder, &texts)?.iter().map(|tokens| tokens.ids.len()).sum();
         alone = alone.min(started.elapsed().as_secs_f64());

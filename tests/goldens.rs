@@ -199,6 +199,7 @@ models! {
     static_rows_normalised "static-normalised";
     pytorch_file "bert-bin";
     dense_layers "bert-dense";
+    dense_layer_that_is_added_and_a_norm "bert-normed";
     half_precision_file "bert-f16";
     prompt_outside_the_pooling "bert-instruct";
     bert "bert-mean";

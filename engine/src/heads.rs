@@ -233,7 +233,7 @@ impl Pooler {
 impl Head {
     /// Loads steps one after another.
     fn load_all(loading: Loading<'_>, steps: &[Step]) -> Result<Vec<Self>, Error> {
-        let Loading { repository, plan, processor, .. } = loading;
+        let Loading { repository, processor, .. } = loading;
         let load = |step: &Step| match step {
             Step::Normalize => Ok(Self::Normalize),
             Step::Added(steps) => Ok(Self::Added(Self::load_all(loading, steps)?)),
@@ -244,10 +244,10 @@ impl Head {
                 let linear = Linear::load(&weights, stem, sizes, *bias, arithmetic)?;
                 Ok(Self::Dense(linear, *activation))
             }
-            Step::Norm { folder, stem, bias, epsilon } => {
+            Step::Norm { folder, stem, width, bias, epsilon } => {
                 let mut weights = repository.module_weights(folder)?;
                 weights.anchor(&format!("{stem}.weight"))?;
-                Ok(Self::Norm(Norm::load(&weights, stem, plan.hidden, *bias, *epsilon)?))
+                Ok(Self::Norm(Norm::load(&weights, stem, *width, *bias, *epsilon)?))
             }
         };
         steps.iter().map(load).collect()

@@ -58,7 +58,7 @@ pub(crate) enum Step {
         activation: Activation,
     },
     /// A layer norm, likewise.
-    Norm { folder: String, stem: String, bias: bool, epsilon: f64 },
+    Norm { folder: String, stem: String, width: usize, bias: bool, epsilon: f64 },
     /// What these steps give is added to what they are given.
     Added(Vec<Self>),
     /// Division by the Euclidean norm.
@@ -83,7 +83,7 @@ impl Queries {
         }
         refuse_unknown(queries)?;
         let encoders = |list: &[Module]| {
-            let behind = ["Dense", "Normalize", "Dropout"];
+            let behind = ["Dense", "LayerNorm", "Normalize", "Dropout"];
             let encoders = list.iter().filter(|module| !behind.contains(&module.kind.as_str()));
             encoders.cloned().collect::<Vec<_>>()
         };
@@ -437,7 +437,8 @@ impl<'a> Repository<'a> {
 
 /// Refuses modules that no part of the pipeline computes.
 fn refuse_unknown(modules: &[Module]) -> Result<(), Error> {
-    const KNOWN: [&str; 5] = ["Pooling", "SpladePooling", "Dense", "Normalize", "Dropout"];
+    const KNOWN: [&str; 6] =
+        ["Pooling", "SpladePooling", "Dense", "LayerNorm", "Normalize", "Dropout"];
     let known = |kind: &str| ENCODERS.contains(&kind) || KNOWN.contains(&kind);
     match modules.iter().find(|module| !known(&module.kind)) {
         Some(Module { kind, .. }) => {

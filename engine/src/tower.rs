@@ -82,11 +82,13 @@ pub(crate) fn behind(steps: &[Step], mut width: usize) -> Result<(usize, u64), E
     let mut weights = 0;
     for step in steps {
         match step {
-            Step::Dense { folder, inputs, outputs, .. } => {
-                if *inputs != width {
-                    let problem = format!("takes {inputs} values, there are {width}");
-                    return Err(Error::file(format!("{folder}config.json"), problem));
-                }
+            Step::Dense { folder, inputs: taken, .. } | Step::Norm { folder, width: taken, .. }
+                if *taken != width =>
+            {
+                let problem = format!("takes {taken} values, there are {width}");
+                return Err(Error::file(format!("{folder}config.json"), problem));
+            }
+            Step::Dense { inputs, outputs, .. } => {
                 width = *outputs;
                 weights += (inputs * outputs + outputs) as u64;
             }

@@ -15,7 +15,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize, Pooling, Transformer
 
 import encoders
 import golden
@@ -149,6 +149,16 @@ def dense(width):
     ]
 
 
+def normed(width):
+    """A Dense module that is added to what it reads, and a LayerNorm behind one that is not."""
+    return [
+        Dense(width, width, activation_function=torch.nn.GELU(), use_residual=True),
+        Dense(width, 12, activation_function=torch.nn.Identity()),
+        LayerNorm(12),
+        Normalize(),
+    ]
+
+
 def cased():
     """A tokenizer that keeps case and accents."""
     return vocab.wordpiece(200, lowercase=False, limit=512)
@@ -172,6 +182,7 @@ MODELS = [
     Tiny("bert-f16", bert(), small(), layout=layouts.half),
     Tiny("bert-pretraining", bert(), small(), layout=layouts.pretraining),
     Tiny("bert-dense", bert(), small(), tail=dense(16)),
+    Tiny("bert-normed", bert(), small(), tail=normed(16)),
     Tiny("bert-multi", bert(), small(), ["mean", "cls"], tail=[]),
     Tiny("bert-prompts", bert(), small(), options={"prompts": PROMPTS, "default_prompt_name": "topic"}, variants=of_tasks),
     Tiny("bert-instruct", bert(), small(), options={"prompts": PROMPTS}, include_prompt=False, variants=of_tasks),

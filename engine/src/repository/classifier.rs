@@ -85,6 +85,7 @@ pub(super) fn read(
                 Step::Norm {
                     folder: folder.to_owned(),
                     stem: "head.norm".to_owned(),
+                    width: hidden,
                     bias,
                     epsilon,
                 },

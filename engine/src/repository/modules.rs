@@ -103,6 +103,7 @@ pub(super) fn steps(files: &Files, modules: &[Module]) -> Result<Vec<Step>, Erro
     for module in modules {
         match module.kind.as_str() {
             "Dense" => steps.push(dense(files, &module.folder)?),
+            "LayerNorm" => steps.push(norm(files, &module.folder)?),
             "Normalize" if steps.last() != Some(&Step::Normalize) => steps.push(Step::Normalize),
             _ => {}
         }
@@ -190,9 +191,6 @@ fn dense(files: &Files, folder: &str) -> Result<Step, Error> {
     let settings = optional(files, &path)?.ok_or_else(|| Error::file(&path, "missing"))?;
     let unsupported =
         |text: &str| Error::Unsupported(format!("{path}: {text} cannot run in this version"));
-    if settings.flag(&["use_residual"]) {
-        return Err(unsupported("a residual dense layer"));
-    }
     let input = settings.text(&["module_input_name"]).unwrap_or("sentence_embedding");
     if input != "sentence_embedding" {
         return Err(unsupported("a dense layer over tokens"));
@@ -205,12 +203,32 @@ fn dense(files: &Files, folder: &str) -> Result<Step, Error> {
         .and_then(|name| Activation::parse(&name))
         .ok_or_else(|| unsupported(&format!("activation '{class}'")))?;
     let most = crate::plan::most::WIDTH;
-    Ok(Step::Dense {
+    let [inputs, outputs] = ["in_features", "out_features"].map(|key| settings.size(&[key], most));
+    let (inputs, outputs) = (inputs?, outputs?);
+    let dense = Step::Dense {
         folder: folder.to_owned(),
         stem: "linear".to_owned(),
-        inputs: settings.size(&["in_features"], most)?,
-        outputs: settings.size(&["out_features"], most)?,
+        inputs,
+        outputs,
         bias: settings.get(&["bias"]) != Some(&Value::Bool(false)),
         activation,
+    };
+    match settings.flag(&["use_residual"]) {
+        false => Ok(dense),
+        true if inputs == outputs => Ok(Step::Added(vec![dense])),
+        true => Err(unsupported("a residual dense layer that changes the length")),
+    }
+}
+
+/// Reads a LayerNorm module.
+fn norm(files: &Files, folder: &str) -> Result<Step, Error> {
+    let path = format!("{folder}config.json");
+    let settings = optional(files, &path)?.ok_or_else(|| Error::file(&path, "missing"))?;
+    Ok(Step::Norm {
+        folder: folder.to_owned(),
+        stem: "norm".to_owned(),
+        width: settings.size(&["dimension"], crate::plan::most::WIDTH)?,
+        bias: true,
+        epsilon: 1e-5,
     })
 }

@@ -119,6 +119,7 @@ fn siglip(
     let norm = Step::Norm {
         folder: folder.to_owned(),
         stem: name("layernorm"),
+        width,
         bias: true,
         epsilon: images.epsilon,
     };
