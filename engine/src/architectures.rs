@@ -7,6 +7,7 @@ mod eurobert;
 mod gemma3;
 mod gte;
 mod jina2;
+mod jina2_code;
 mod jina3;
 mod llama;
 mod mistral;
@@ -23,7 +24,7 @@ use serde_json::Value;
 
 use crate::{
     Error, Plan,
-    plan::{Activation, Biases, NormKind, Placement, Positions, most},
+    plan::{Activation, Biases, NormKind, Placement, Positions, ProjectionNorm, most},
     positions::{Distances, frequencies},
     settings::Settings,
 };
@@ -40,9 +41,9 @@ pub(crate) enum Slot {
     Query(usize),
     Key(usize),
     Value(usize),
-    /// RMS norm of every query head.
+    /// The norm of queries, of each head or of all.
     QueryNorm(usize),
-    /// RMS norm of every key head.
+    /// The norm of keys, likewise.
     KeyNorm(usize),
     AttentionOutput(usize),
     /// The norm of the attention: behind it or before it, as the plan says.
@@ -64,7 +65,8 @@ pub(crate) enum Slot {
 pub(crate) struct Architecture {
     /// The `model_type`s that it serves.
     pub(crate) model_types: &'static [&'static str],
-    /// Classes of code in repositories that compute just this; with any other code of their own models are refused.
+    /// Classes of code in repositories that compute just this, from a part of their reference on; with any other code
+    /// of their own models are refused.
     own_code: &'static [&'static str],
     /// Whether a tensor that holds gate and up layer begins with the gate.
     gate_first: bool,
@@ -134,7 +136,7 @@ impl Architecture {
     /// Says whether it computes what a configuration describes; `own_code` names code that the repository brings.
     fn serves(&self, model_type: &str, own_code: Option<&str>) -> bool {
         self.model_types.contains(&model_type)
-            && own_code.is_none_or(|class| self.own_code.contains(&class))
+            && own_code.is_none_or(|class| self.own_code.iter().any(|end| is_end(class, end)))
     }
 }
 
@@ -148,7 +150,7 @@ impl Plan {
             heads,
             kv_heads: heads,
             head_size: 0,
-            head_norm: false,
+            projection_norm: ProjectionNorm::None,
             causal: false,
             window: None,
             scale: 1.0,
@@ -170,7 +172,7 @@ impl Plan {
     }
 }
 
-/// Where two serve the same `model_type`, the first does unless the repository brings code.
+/// Where two serve the same `model_type` and code, the first does.
 static ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
     distilbert::ARCHITECTURE,
@@ -178,6 +180,7 @@ static ARCHITECTURES: &[Architecture] = &[
     eurobert::ARCHITECTURE,
     gemma3::ARCHITECTURE,
     gte::ARCHITECTURE,
+    jina2_code::ARCHITECTURE,
     jina2::ARCHITECTURE,
     jina3::ARCHITECTURE,
     llama::ARCHITECTURE,
@@ -206,7 +209,7 @@ pub(crate) fn plan(config: &Settings) -> Result<(&'static Architecture, Plan), E
     let own_code = own_code(config);
     let mut all = ARCHITECTURES.iter();
     let architecture = all.find(|one| one.serves(model_type, own_code)).ok_or_else(|| {
-        let class = own_code.unwrap_or_default();
+        let class = own_code.and_then(|class| class.rsplit('.').next()).unwrap_or_default();
         Error::Unsupported(format!("models that bring their own code cannot run: '{class}'"))
     })?;
     let plan = (architecture.plan)(config)?;
@@ -214,12 +217,17 @@ pub(crate) fn plan(config: &Settings) -> Result<(&'static Architecture, Plan), E
     Ok((architecture, plan))
 }
 
-/// Returns the class that transformers would load from the repository itself.
+/// Says whether a reference to code, as `repository--module.Class`, ends with these parts.
+fn is_end(class: &str, end: &str) -> bool {
+    class.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with(['.', '/']))
+}
+
+/// Returns the reference to the class that transformers would load from the repository itself.
 fn own_code(config: &Settings) -> Option<&str> {
     let map = config.get(&["auto_map"])?;
     let class = ["AutoModel", "AutoModelForMaskedLM", "AutoModelForCausalLM"];
     let class = class.iter().find_map(|key| map.get(*key)).and_then(Value::as_str);
-    Some(class.unwrap_or("unknown").rsplit('.').next().unwrap_or_default())
+    Some(class.unwrap_or("unknown"))
 }
 
 /// Returns the error for a `model_type` that no architecture serves.

@@ -26,7 +26,7 @@ mod x86;
 
 use modelfiles::recipe::Precision;
 
-pub(crate) use attention::{Distances, HeadNorms, Projections, Rotation, Shape};
+pub(crate) use attention::{Distances, ProjectionNorms, Projections, Rotation, Shape};
 pub(crate) use buffer::Buffer;
 pub(crate) use gemm::{Epilogue, Product};
 pub(crate) use inputs::{Inputs, Rows, stride};

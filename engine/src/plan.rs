@@ -53,7 +53,7 @@ impl Activation {
     }
 }
 
-/// Which norm every norm is, but for those of heads, which are RMS norms.
+/// Which norm every norm is, but for those of single heads, which are RMS norms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormKind {
     /// (x − mean) / √(variance + ε) · weight + bias.
@@ -85,6 +85,35 @@ pub enum Placement {
     Before,
     /// x + norm(f(norm(x))), and one more norm behind the last block, as Gemma does.
     Around,
+    /// norm(x + norm(x + f(x))) in the attention, and norm(x + f(x)) in the feed-forward layer.
+    Twice,
+}
+
+impl Placement {
+    /// Says whether blocks normalise what they give, so that no norm stands before a part of one.
+    pub(crate) fn is_after(self) -> bool {
+        matches!(self, Self::After | Self::Twice)
+    }
+
+    /// Returns how many norms a block has, but for those of queries and keys.
+    fn norms(self) -> u64 {
+        match self {
+            Self::After | Self::Before => 2,
+            Self::Twice => 3,
+            Self::Around => 4,
+        }
+    }
+}
+
+/// What normalises queries and keys before they are turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProjectionNorm {
+    /// Nothing.
+    None,
+    /// An RMS norm of every head, with one weight for all heads of a layer.
+    Heads,
+    /// The norm of the plan, over all queries of a token, and over all its keys.
+    Whole,
 }
 
 /// Which linear layers have a bias.
@@ -167,9 +196,8 @@ pub struct Plan {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_size: usize,
-    /// Whether every query and key head has an RMS norm before it is turned, with one weight for all heads of a
-    /// layer.
-    pub head_norm: bool,
+    /// What normalises queries and keys.
+    pub projection_norm: ProjectionNorm,
     /// Whether a token sees only itself and what stands before it.
     pub causal: bool,
     /// Which layers see only what stands near.
@@ -186,7 +214,7 @@ pub struct Plan {
     pub gated: bool,
     /// Which linear layers have biases.
     pub biases: Biases,
-    /// Which norm every norm is, but for those of heads.
+    /// Which norm every norm is, but for those of single heads.
     pub norm: NormKind,
     /// Where a block normalises.
     pub placement: Placement,
@@ -250,7 +278,7 @@ impl Plan {
         let h = self.hidden as u64;
         let rows = (self.vocabulary + self.positions.rows() + self.token_types) as u64;
         let distances = self.distances.as_ref().map_or(0, Distances::buckets) * self.heads;
-        let ends = [self.embedding_norm, self.placement != Placement::After];
+        let ends = [self.embedding_norm, !self.placement.is_after()];
         rows * h
             + distances as u64
             + ends.into_iter().filter(|there| *there).count() as u64 * self.norm.weights(h)
@@ -261,13 +289,17 @@ impl Plan {
         let [h, inner] = [self.hidden as u64, self.inner as u64];
         let linear = |inputs: u64, outputs: u64, bias: bool| (inputs + u64::from(bias)) * outputs;
         let [query, key] = [self.query_width() as u64, self.key_width() as u64];
-        let head_norms = if self.head_norm { 2 * self.head_size as u64 } else { 0 };
+        let projection_norms = match self.projection_norm {
+            ProjectionNorm::None => 0,
+            ProjectionNorm::Heads => 2 * self.head_size as u64,
+            ProjectionNorm::Whole => self.norm.weights(query) + self.norm.weights(key),
+        };
         let Biases { projection, output, up, down } = self.biases;
         let attention = linear(h, query + 2 * key, projection) + linear(query, h, output);
         let ups = 1 + u64::from(self.gated);
         let feed_forward = ups * linear(h, inner, up) + linear(inner, h, down);
         let norm = self.norm.weights(h);
-        let norms = if self.placement == Placement::Around { 4 } else { 2 } * norm + head_norms;
+        let norms = self.placement.norms() * norm + projection_norms;
         let bare = if self.bare_start { norm } else { 0 };
         self.layers as u64 * (attention + feed_forward + norms) - bare
     }

@@ -13,10 +13,10 @@ pub(crate) use load::Loader;
 use crate::{
     Error, Plan,
     kernels::{
-        Buffer, Distances, Epilogue, HeadNorms, Inputs, Isa, Norm, Packed, Product, Projections,
-        Rotation, Rows, Shape, stride,
+        Buffer, Distances, Epilogue, Inputs, Isa, Norm, Packed, Product, ProjectionNorms,
+        Projections, Rotation, Rows, Shape, stride,
     },
-    plan::{Activation, Placement, Positions, TILED_BLOCK_ROWS},
+    plan::{Activation, Placement, Positions, ProjectionNorm, TILED_BLOCK_ROWS},
     positions,
     threads::Team,
     tokens::Tokens,
@@ -53,7 +53,7 @@ struct Block {
     reach: Option<usize>,
     /// Query, key and value as one layer.
     projection: Packed,
-    head_norms: Option<HeadNorms>,
+    projection_norms: Option<ProjectionNorms>,
     attention_output: Packed,
     attention_norm: Option<Norm>,
     attention_after_norm: Option<Norm>,
@@ -198,17 +198,24 @@ impl Pass<'_> {
                 y,
                 width,
             );
+            if let (ProjectionNorm::Whole, Some(norms)) =
+                (plan.projection_norm, &block.projection_norms)
+            {
+                isa.norm(&norms.query, y, width);
+                isa.norm(&norms.key, &mut y[plan.query_width()..], width);
+            }
         });
     }
 
     /// Computes the attention of every text to itself.
     fn attend(&self, block: &Block, values: &[f32], contexts: &mut [f32]) {
+        let heads = self.encoder.plan.projection_norm == ProjectionNorm::Heads;
         let projections = Projections {
             values,
             starts: self.starts,
             shape: &self.encoder.shape,
             rotation: block.reach.and(self.near.as_ref()).or(self.rotation.as_ref()),
-            norms: block.head_norms.as_ref(),
+            norms: heads.then_some(block.projection_norms.as_ref()).flatten(),
             distances: self.distances.as_ref(),
             reach: block.reach,
         };
@@ -264,7 +271,7 @@ impl Pass<'_> {
     fn fill(&self, hidden: &[f32], norm: Option<&Norm>, weights: &Packed, scratch: &mut Scratch) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
         let mut values = hidden;
-        if let Some(norm) = norm.filter(|_| plan.placement != Placement::After) {
+        if let Some(norm) = norm.filter(|_| !plan.placement.is_after()) {
             scratch.normal.grow(hidden.len());
             let normal = &mut scratch.normal[..hidden.len()];
             normal.copy_from_slice(hidden);
@@ -285,18 +292,24 @@ impl Pass<'_> {
         y: &mut [f32],
     ) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
+        let product = |epilogue| Product { weights, inputs, rows, epilogue };
         let Some(after) = after else {
-            let product = Product { weights, inputs, rows, epilogue: Epilogue::Add };
-            isa.product(team, product, y, plan.hidden);
-            if let Some(norm) = norm.filter(|_| plan.placement == Placement::After) {
+            isa.product(team, product(Epilogue::Add), y, plan.hidden);
+            if let Some(norm) = norm.filter(|_| plan.placement.is_after()) {
                 isa.norm(norm, y, plan.hidden);
             }
             return;
         };
-        let epilogue = Epilogue::Write(Activation::Identity);
         room.grow(y.len());
         let made = &mut room[..y.len()];
-        isa.product(team, Product { weights, inputs, rows, epilogue }, made, plan.hidden);
+        if let (Placement::Twice, Some(norm)) = (plan.placement, norm) {
+            made.copy_from_slice(y);
+            isa.product(team, product(Epilogue::Add), made, plan.hidden);
+            isa.norm(norm, made, plan.hidden);
+            y.iter_mut().zip(made).for_each(|(y, x)| *y += *x);
+            return isa.norm(after, y, plan.hidden);
+        }
+        isa.product(team, product(Epilogue::Write(Activation::Identity)), made, plan.hidden);
         isa.norm(after, made, plan.hidden);
         y.iter_mut().zip(made).for_each(|(y, x)| *y += *x);
     }

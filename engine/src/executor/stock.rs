@@ -9,7 +9,7 @@ use crate::{
     Error, Plan,
     architectures::{Architecture, Slot},
     executor::{optional, token_table},
-    plan::{Activation, NormKind, Placement, Positions},
+    plan::{Activation, NormKind, Placement, Positions, ProjectionNorm},
     positions,
     tokens::Tokens,
     weights::{Matrix, Weights},
@@ -56,7 +56,7 @@ impl Encoder {
         weights: &Weights,
     ) -> Result<Self, Error> {
         let loader = Loader { plan, architecture, weights };
-        let final_norm = plan.placement != Placement::After;
+        let final_norm = !plan.placement.is_after();
         Ok(Self {
             tokens: token_table(plan, architecture, weights)?,
             positions: optional(plan.positions.rows() > 0, || {
@@ -120,9 +120,12 @@ impl Encoder {
             Some(norm) => norm.forward(&x),
             None => Ok(x),
         };
-        if self.plan.placement == Placement::After {
-            let x = (x + self.attention(block, x, lengths)?)?;
-            let x = norm(&block.attention_norm, x)?;
+        if self.plan.placement.is_after() {
+            let mut y = norm(&block.attention_norm, (x + self.attention(block, x, lengths)?)?)?;
+            if self.plan.placement == Placement::Twice {
+                y = norm(&block.attention_after_norm, (x + y)?)?;
+            }
+            let x = y;
             return block.output_norm.forward(&(&x + self.feed_forward(block, &x)?)?);
         }
         let attention = self.attention(block, &norm(&block.attention_norm, x.clone())?, lengths)?;
@@ -170,14 +173,16 @@ impl Encoder {
         context.transpose(0, 1)?.contiguous()?.reshape((length, plan.query_width()))
     }
 
-    /// Projects into heads, `[heads, length, head_size]`, and normalises each if there is a norm for it.
+    /// Projects into heads, `[heads, length, head_size]`, and normalises each or all if there is a norm for it.
     fn heads(&self, linear: &Linear, norm: Option<&Norm>, x: &Tensor) -> Computed<Tensor> {
-        let heads = linear.forward(x)?.reshape((x.dim(0)?, (), self.plan.head_size))?;
-        let heads = heads.transpose(0, 1)?.contiguous()?;
-        match norm {
-            Some(norm) => norm.forward(&heads),
-            None => Ok(heads),
-        }
+        let kind = self.plan.projection_norm;
+        let normal = |of: ProjectionNorm, x: Tensor| match norm.filter(|_| kind == of) {
+            Some(norm) => norm.forward(&x),
+            None => Ok(x),
+        };
+        let all = normal(ProjectionNorm::Whole, linear.forward(x)?)?;
+        let heads = all.reshape((x.dim(0)?, (), self.plan.head_size))?;
+        normal(ProjectionNorm::Heads, heads.transpose(0, 1)?.contiguous()?)
     }
 
     /// What is added to the scores of `rows` queries from `start`: numbers for distances, and −∞ where none may look.
@@ -302,20 +307,25 @@ impl Loader<'_> {
     fn block(&self, layer: usize) -> Result<Block, Error> {
         let (plan, biases) = (self.plan, self.plan.biases);
         let (h, query) = (plan.hidden, plan.query_width());
-        let head_norm = |slot| optional(plan.head_norm, || self.rms_norm(slot, plan.head_size));
+        let projection_norm = |slot, width| match plan.projection_norm {
+            ProjectionNorm::None => Ok(None),
+            ProjectionNorm::Heads => self.rms_norm(slot, plan.head_size).map(Some),
+            ProjectionNorm::Whole => self.norm_over(slot, width).map(Some),
+        };
         let around = plan.placement == Placement::Around;
+        let again = around || plan.placement == Placement::Twice;
         Ok(Block {
             layer,
             query: self.linear(Slot::Query(layer), h, biases.projection)?,
             key: self.linear(Slot::Key(layer), h, biases.projection)?,
             value: self.linear(Slot::Value(layer), h, biases.projection)?,
-            query_norm: head_norm(Slot::QueryNorm(layer))?,
-            key_norm: head_norm(Slot::KeyNorm(layer))?,
+            query_norm: projection_norm(Slot::QueryNorm(layer), query)?,
+            key_norm: projection_norm(Slot::KeyNorm(layer), plan.key_width())?,
             attention_output: self.linear(Slot::AttentionOutput(layer), query, biases.output)?,
             attention_norm: optional(plan.has_attention_norm(layer), || {
                 self.norm(Slot::AttentionNorm(layer))
             })?,
-            attention_after_norm: optional(around, || self.norm(Slot::AttentionAfterNorm(layer)))?,
+            attention_after_norm: optional(again, || self.norm(Slot::AttentionAfterNorm(layer)))?,
             gate: optional(plan.gated, || self.linear(Slot::Gate(layer), h, biases.up))?,
             up: self.linear(Slot::Up(layer), h, biases.up)?,
             down: self.linear(Slot::Down(layer), plan.inner, biases.down)?,
@@ -347,7 +357,11 @@ impl Loader<'_> {
     }
 
     fn norm(&self, slot: Slot) -> Result<Norm, Error> {
-        let (size, epsilon) = (self.plan.hidden, self.plan.epsilon as f32);
+        self.norm_over(slot, self.plan.hidden)
+    }
+
+    fn norm_over(&self, slot: Slot, size: usize) -> Result<Norm, Error> {
+        let epsilon = self.plan.epsilon as f32;
         let stem = self.architecture.stem(slot, self.plan);
         let weight = || self.weights.weight(&stem, &[size]);
         Ok(match self.plan.norm {

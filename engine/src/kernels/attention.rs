@@ -28,7 +28,7 @@ pub(crate) struct Projections<'a> {
     pub(crate) starts: &'a [usize],
     pub(crate) shape: &'a Shape,
     pub(crate) rotation: Option<&'a Rotation>,
-    pub(crate) norms: Option<&'a HeadNorms>,
+    pub(crate) norms: Option<&'a ProjectionNorms>,
     pub(crate) distances: Option<&'a Distances>,
     /// How far a token sees, where it does not see all.
     pub(crate) reach: Option<usize>,
@@ -41,7 +41,7 @@ pub(super) struct Heads<'a> {
     length: usize,
     shape: &'a Shape,
     rotation: Option<&'a Rotation>,
-    norms: Option<&'a HeadNorms>,
+    norms: Option<&'a ProjectionNorms>,
     distances: Option<&'a Distances>,
     reach: Option<usize>,
 }
@@ -71,8 +71,8 @@ pub(crate) struct Rotation {
     pub(crate) sines: Vec<f32>,
 }
 
-/// The norms of single queries and keys.
-pub(crate) struct HeadNorms {
+/// The norms of queries and keys.
+pub(crate) struct ProjectionNorms {
     pub(crate) query: Norm,
     pub(crate) key: Norm,
 }

@@ -229,7 +229,7 @@ struct Text {
     starts: [usize; 3],
     shape: Shape,
     rotation: Option<Rotation>,
-    norms: Option<HeadNorms>,
+    norms: Option<ProjectionNorms>,
     distances: Option<Distances>,
     reach: Option<usize>,
 }
@@ -250,7 +250,7 @@ impl Text {
             starts: [0, 3, length + 3],
             rotation: turned
                 .then(|| Rotation { cosines: numbers(half, 8), sines: numbers(half, 9) }),
-            norms: turned.then(|| HeadNorms { query: norm(10), key: norm(11) }),
+            norms: turned.then(|| ProjectionNorms { query: norm(10), key: norm(11) }),
             // For texts longer than this one, as a pack may hold.
             distances: far.then(|| {
                 let longest = length.max(3) + 2;

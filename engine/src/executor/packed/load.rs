@@ -7,8 +7,8 @@ use crate::{
     Error, Plan,
     architectures::{Architecture, Part, Slot},
     executor::{optional, token_table},
-    kernels::{HeadNorms, Isa, Norm, Packed, Shape, Source},
-    plan::{NormKind, Placement},
+    kernels::{Isa, Norm, Packed, ProjectionNorms, Shape, Source},
+    plan::{NormKind, Placement, ProjectionNorm},
     weights::{View, Weights},
 };
 
@@ -36,7 +36,7 @@ impl Loader<'_> {
             causal: plan.causal,
             scale: plan.scale,
         };
-        let ends_normal = plan.placement != Placement::After;
+        let ends_normal = !plan.placement.is_after();
         Ok(Encoder {
             isa: self.isa,
             shape,
@@ -55,12 +55,9 @@ impl Loader<'_> {
         let (plan, biases) = (self.plan, self.plan.biases);
         let (h, inner, query) = (plan.hidden, plan.inner, plan.query_width());
         let projections = [Slot::Query(layer), Slot::Key(layer), Slot::Value(layer)];
-        let head_norms = || {
-            let query = self.rms_norm(Slot::QueryNorm(layer), plan.head_size)?;
-            Ok(HeadNorms { query, key: self.rms_norm(Slot::KeyNorm(layer), plan.head_size)? })
-        };
         let linear = |slot, inputs, bias| self.linear(&[slot], inputs, bias, self.precision);
         let around = plan.placement == Placement::Around;
+        let again = around || plan.placement == Placement::Twice;
         Ok(Block {
             reach: plan.reach(layer),
             projection: self.linear(
@@ -69,17 +66,29 @@ impl Loader<'_> {
                 biases.projection,
                 self.projection_precision(layer),
             )?,
-            head_norms: optional(plan.head_norm, head_norms)?,
+            projection_norms: self.projection_norms(layer)?,
             attention_output: linear(Slot::AttentionOutput(layer), query, biases.output)?,
             attention_norm: optional(plan.has_attention_norm(layer), || {
                 self.norm(Slot::AttentionNorm(layer))
             })?,
-            attention_after_norm: optional(around, || self.norm(Slot::AttentionAfterNorm(layer)))?,
+            attention_after_norm: optional(again, || self.norm(Slot::AttentionAfterNorm(layer)))?,
             gate: optional(plan.gated, || linear(Slot::Gate(layer), h, biases.up))?,
             up: linear(Slot::Up(layer), h, biases.up)?,
             down: linear(Slot::Down(layer), inner, biases.down)?,
             output_norm: self.norm(Slot::OutputNorm(layer))?,
             output_after_norm: optional(around, || self.norm(Slot::OutputAfterNorm(layer)))?,
+        })
+    }
+
+    fn projection_norms(&self, layer: usize) -> Result<Option<ProjectionNorms>, Error> {
+        let (plan, slots) = (self.plan, (Slot::QueryNorm(layer), Slot::KeyNorm(layer)));
+        let norm = |slot, width| match plan.projection_norm {
+            ProjectionNorm::Whole => self.norm_over(slot, width),
+            ProjectionNorm::Heads | ProjectionNorm::None => self.rms_norm(slot, plan.head_size),
+        };
+        optional(plan.projection_norm != ProjectionNorm::None, || {
+            let query = norm(slots.0, plan.query_width())?;
+            Ok(ProjectionNorms { query, key: norm(slots.1, plan.key_width())? })
         })
     }
 
@@ -172,12 +181,16 @@ impl Loader<'_> {
     }
 
     fn norm(&self, slot: Slot) -> Result<Norm, Error> {
-        let norm = self.rms_norm(slot, self.plan.hidden)?;
+        self.norm_over(slot, self.plan.hidden)
+    }
+
+    fn norm_over(&self, slot: Slot, width: usize) -> Result<Norm, Error> {
+        let norm = self.rms_norm(slot, width)?;
         Ok(match self.plan.norm {
             NormKind::Rms | NormKind::RmsLessOne => norm,
-            NormKind::Unbiased => Norm { bias: Some(vec![0.0; self.plan.hidden]), ..norm },
+            NormKind::Unbiased => Norm { bias: Some(vec![0.0; width]), ..norm },
             NormKind::Layer => {
-                let bias = self.vector(&self.stem(slot), "bias", self.plan.hidden)?;
+                let bias = self.vector(&self.stem(slot), "bias", width)?;
                 Norm { bias: Some(bias), ..norm }
             }
         })

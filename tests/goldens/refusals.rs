@@ -1,0 +1,96 @@
+//! Is what cannot run refused, by a name that tells why?
+
+use modelfiles::recipe::Recipe;
+
+use super::{WAITING, describe, files, load, reconfigured};
+
+#[test]
+fn what_waits_is_refused_by_name() {
+    // Of a decoder that answers yes or no its files do not tell that it is no embedder.
+    for model in WAITING.iter().filter(|model| **model != "rerank-qwen3") {
+        let error = describe(&files(model)).unwrap_err().to_string();
+        assert!(error.contains("cannot run"), "{model}: {error}");
+    }
+}
+
+#[test]
+fn what_cannot_run_says_so() {
+    for (from, to, words) in [
+        ("\"model_type\": \"bert\"", "\"model_type\": \"mamba\"", "architecture 'mamba'"),
+        ("\"hidden_act\": \"gelu\"", "\"hidden_act\": \"laplace\"", "activation 'laplace'"),
+    ] {
+        let (files, _folder) = reconfigured("bert-mean", from, to);
+        let error = describe(&files).unwrap_err().to_string();
+        assert_eq!(error, format!("{words} cannot run in this version"));
+    }
+}
+
+#[test]
+fn other_positions_and_attention_are_refused_by_name() {
+    let yarn = "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0}";
+    let code = "\"auto_map\": {\"AutoModel\": \"someone/model--code.TheirModel\"}, \"model_type\"";
+    for (model, from, to, words) in [
+        ("qwen3", "\"rope_scaling\": null", yarn, "rotary positions 'yarn'"),
+        ("llama", "\"default\"", "\"dynamic\"", "rotary positions 'dynamic'"),
+        ("nomic-hub", "\"prenorm\": false", "\"prenorm\": true", "'prenorm'"),
+        ("nomic-hub", "\"n_layer\"", "\"num_experts\": 8, \"n_layer\"", "a mixture of experts"),
+        ("jina2", "\"geglu\"", "\"original\"", "feed-forward layer 'original'"),
+        ("t5", "\"relu\"", "\"gated-laplace\"", "activation 'gated-laplace'"),
+        ("bert-mean", "\"model_type\"", code, "models that bring their own code"),
+    ] {
+        let (files, _folder) = reconfigured(model, from, to);
+        let error = describe(&files).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{words} cannot run")), "{model}: {error}");
+    }
+}
+
+#[test]
+fn hostile_sizes_are_refused() {
+    for (from, to) in [
+        ("\"hidden_size\": 32", "\"hidden_size\": 0"),
+        ("\"hidden_size\": 32", "\"hidden_size\": 33"),
+        ("\"hidden_size\": 32", "\"hidden_size\": -32"),
+        ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1e9"),
+        ("\"num_attention_heads\": 4", "\"num_attention_heads\": 0"),
+        ("\"vocab_size\":", "\"vocab_size\": 99999999999, \"x\":"),
+    ] {
+        let (files, _folder) = reconfigured("bert-mean", from, to);
+        assert!(describe(&files).is_err(), "{to}");
+    }
+    for (from, to) in [
+        ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3"),
+        ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 0"),
+        ("\"head_dim\": 16", "\"head_dim\": 15"),
+        ("\"head_dim\": 16", "\"head_dim\": 200000"),
+        ("\"rope_theta\": 1000000.0", "\"rope_theta\": 0"),
+        ("\"rope_theta\": 1000000.0", "\"rope_theta\": \"x\""),
+    ] {
+        let (files, _folder) = reconfigured("qwen3", from, to);
+        assert!(describe(&files).is_err(), "{to}");
+    }
+    for (model, from, to) in [
+        ("mistral", "\"sliding_window\": 12", "\"sliding_window\": 0"),
+        (
+            "mpnet",
+            "\"relative_attention_num_buckets\": 32",
+            "\"relative_attention_num_buckets\": 3",
+        ),
+        (
+            "t5",
+            "\"relative_attention_max_distance\": 128",
+            "\"relative_attention_max_distance\": 2",
+        ),
+        ("t5", "\"d_kv\": 8", "\"d_kv\": 0"),
+        ("gte-hub", "\"type_vocab_size\": 1", "\"type_vocab_size\": 1e30"),
+        ("gemma", "\"query_pre_attn_scalar\": 12", "\"query_pre_attn_scalar\": 0"),
+        ("llama-scaled", "\"factor\": 4.0", "\"factor\": 0"),
+        ("jina2", "\"num_attention_heads\": 6", "\"num_attention_heads\": 7"),
+    ] {
+        let (files, _folder) = reconfigured(model, from, to);
+        assert!(describe(&files).is_err(), "{model} {to}");
+    }
+    // A size that is possible but not that of the tensors fails when they are read.
+    let (files, _folder) =
+        reconfigured("bert-mean", "\"intermediate_size\": 48", "\"intermediate_size\": 64");
+    assert!(load(&files, &Recipe::default()).is_err());
+}
