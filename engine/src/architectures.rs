@@ -1,6 +1,7 @@
 //! Which `model_type`s can run: the table that a new architecture adds a line to.
 
 mod bert;
+mod deberta2;
 mod distilbert;
 mod dpr;
 mod eurobert;
@@ -38,6 +39,14 @@ pub(crate) enum Slot {
     EmbeddingNorm,
     /// A row for each bucket of distances, with a number for each head.
     DistanceTable,
+    /// A row for each distance that meets queries and keys.
+    RelativeTable,
+    /// The norm of these rows.
+    RelativeNorm,
+    /// What makes keys of them, where that is not what makes keys of tokens.
+    RelativeKey(usize),
+    /// What makes queries of them, likewise.
+    RelativeQuery(usize),
     Query(usize),
     Key(usize),
     Value(usize),
@@ -118,6 +127,7 @@ impl Architecture {
                 vec![(Slot::Up(l), inner), (Slot::Gate(l), inner)]
             }
             Slot::Up(_) => vec![(slot, inner)],
+            Slot::RelativeKey(_) | Slot::RelativeQuery(_) => vec![(slot, query)],
             _ => vec![(slot, plan.hidden)],
         };
         let stem = self.stem(slot, plan);
@@ -155,6 +165,7 @@ impl Plan {
             window: None,
             scale: 1.0,
             distances: None,
+            relative: None,
             inner: 0,
             activation: Activation::Gelu,
             gated: false,
@@ -175,6 +186,7 @@ impl Plan {
 /// Where two serve the same `model_type` and code, the first does.
 static ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
+    deberta2::ARCHITECTURE,
     distilbert::ARCHITECTURE,
     dpr::ARCHITECTURE,
     eurobert::ARCHITECTURE,

@@ -4,6 +4,7 @@
 //! looks at where texts begin and end.
 
 pub(crate) mod packed;
+mod relative;
 pub(crate) mod stock;
 
 use modelfiles::recipe::Precision;

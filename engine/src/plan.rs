@@ -1,6 +1,6 @@
 //! What an encoder computes, as data: everything is known before a tensor is read.
 
-use crate::positions::Distances;
+use crate::positions::{Distances, Relative};
 
 /// Rows of a block for a matrix unit, which waits for weights more than for anything else: they shall pass once for a
 /// whole pack, even where inner values then leave the second-level cache.
@@ -206,6 +206,8 @@ pub struct Plan {
     pub scale: f32,
     /// What is added to them, by how far a key stands from its query.
     pub distances: Option<Distances>,
+    /// Rows for distances that meet queries and keys, which is added to their products before these are multiplied.
+    pub relative: Option<Relative>,
     /// Width inside the feed-forward layer.
     pub inner: usize,
     /// Activation inside the feed-forward layer.
@@ -281,7 +283,22 @@ impl Plan {
         let ends = [self.embedding_norm, !self.placement.is_after()];
         rows * h
             + distances as u64
+            + self.relative.map_or(0, |relative| self.relative_weights(relative))
             + ends.into_iter().filter(|there| *there).count() as u64 * self.norm.weights(h)
+    }
+
+    /// Returns the number of weights that make keys and queries of distances.
+    fn relative_weights(&self, relative: Relative) -> u64 {
+        let [h, query] = [self.hidden as u64, self.query_width() as u64];
+        let layers = if relative.shared { 0 } else { self.layers * relative.sides() };
+        let norm = if relative.norm { self.norm.weights(h) } else { 0 };
+        relative.rows() as u64 * h + norm + layers as u64 * (h + 1) * query
+    }
+
+    /// Returns how many numbers the keys and queries of distances are, which are computed once.
+    fn relative_rows(&self) -> u64 {
+        let rows = self.relative.map_or(0, |relative| relative.rows() * relative.sides());
+        (self.layers * rows * self.query_width()) as u64
     }
 
     /// Returns the number of weights of all blocks.
@@ -317,20 +334,21 @@ impl Plan {
 
     /// Returns the bytes of the weights in memory, those of layers at so many bytes each, and the tables at four.
     pub fn weight_bytes(&self, bytes: usize) -> u64 {
-        4 * self.table_weights() + bytes as u64 * self.layer_weights()
+        4 * (self.table_weights() + self.relative_rows()) + bytes as u64 * self.layer_weights()
     }
 
     /// Returns the bytes that forward passes over `tokens` packed tokens need at their peak on so many threads, the
     /// longest text having `longest` of them: hidden state, query, key, value and context of every token; for each
-    /// thread a head of keys and of queries, the angles of positions, a dozen rows of scores, and a block of the
-    /// feed-forward layer.
+    /// thread a head of keys and of queries, the angles of positions, a dozen rows of scores, what keys and rows for
+    /// distances give, and a block of the feed-forward layer.
     pub fn arena_bytes(&self, tokens: usize, longest: usize, threads: usize) -> u64 {
         const BLOCK_BYTES: u64 = 2 << 20;
         // In f32, and once more as the inputs of the next product.
         let block = BLOCK_BYTES.max((TILED_BLOCK_ROWS * 6 * self.inner) as u64);
         let rows =
             tokens as u64 * (self.hidden + 2 * self.query_width() + 2 * self.key_width()) as u64;
-        let attention = longest as u64 * (3 * self.head_size + 12) as u64;
+        let relative = self.relative.map_or(0, |relative| relative.rows());
+        let attention = longest as u64 * (3 * self.head_size + 12 + relative) as u64;
         4 * rows + threads as u64 * (4 * attention + block)
     }
 }

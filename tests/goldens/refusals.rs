@@ -35,6 +35,12 @@ fn other_positions_and_attention_are_refused_by_name() {
         ("nomic-hub", "\"prenorm\": false", "\"prenorm\": true", "'prenorm'"),
         ("nomic-hub", "\"n_layer\"", "\"num_experts\": 8, \"n_layer\"", "a mixture of experts"),
         ("jina2", "\"geglu\"", "\"original\"", "feed-forward layer 'original'"),
+        (
+            "deberta",
+            "\"hidden_act\"",
+            "\"conv_kernel_size\": 3, \"hidden_act\"",
+            "a DeBERTa with a convolution",
+        ),
         ("t5", "\"relu\"", "\"gated-laplace\"", "activation 'gated-laplace'"),
         ("bert-mean", "\"model_type\"", code, "models that bring their own code"),
     ] {
@@ -84,6 +90,9 @@ fn hostile_sizes_are_refused() {
         ("gte-hub", "\"type_vocab_size\": 1", "\"type_vocab_size\": 1e30"),
         ("gemma", "\"query_pre_attn_scalar\": 12", "\"query_pre_attn_scalar\": 0"),
         ("llama-scaled", "\"factor\": 4.0", "\"factor\": 0"),
+        ("deberta", "\"share_att_key\": false", "\"position_buckets\": 1"),
+        ("rerank-deberta", "\"position_buckets\": 8", "\"position_buckets\": 200"),
+        ("rerank-deberta", "\"position_buckets\": 8", "\"position_buckets\": 1e30"),
         ("jina2", "\"num_attention_heads\": 6", "\"num_attention_heads\": 7"),
     ] {
         let (files, _folder) = reconfigured(model, from, to);

@@ -184,6 +184,7 @@ MODELS = [
         layout=layouts.decoder, variants=of_both_ways,
     ),
     Tiny("mpnet", encoders.mpnet(), lambda: vocab.mpnet(limit=512), max_tokens=64),
+    Tiny("deberta", encoders.deberta(), vocab.deberta),
     Tiny("nomic", encoders.nomic()),
     Tiny("nomic-hub", encoders.nomic(), layout=hub.nomic, twin="nomic"),
     Tiny("gte", encoders.gte(), vocab.unigram, "cls"),

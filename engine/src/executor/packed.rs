@@ -13,8 +13,8 @@ pub(crate) use load::Loader;
 use crate::{
     Error, Plan,
     kernels::{
-        Buffer, Distances, Epilogue, Inputs, Isa, Norm, Packed, Product, ProjectionNorms,
-        Projections, Rotation, Rows, Shape, stride,
+        Buffer, Distances, Epilogue, Inputs, Isa, Norm, Packed, Places, Product, ProjectionNorms,
+        Projections, Relative, Rotation, Rows, Shape, stride,
     },
     plan::{Activation, Placement, Positions, ProjectionNorm, TILED_BLOCK_ROWS},
     positions,
@@ -54,6 +54,7 @@ struct Block {
     /// Query, key and value as one layer.
     projection: Packed,
     projection_norms: Option<ProjectionNorms>,
+    relative: Option<Relative>,
     attention_output: Packed,
     attention_norm: Option<Norm>,
     attention_after_norm: Option<Norm>,
@@ -94,6 +95,8 @@ struct Pass<'a> {
     /// The rotation of layers with a window, where it differs.
     near: Option<Rotation>,
     distances: Option<Distances>,
+    /// The row for a key by how far it stands behind its query, where such rows meet queries and keys.
+    places: Option<Places>,
 }
 
 impl Encoder {
@@ -109,7 +112,11 @@ impl Encoder {
         let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
         let (rotation, near) = self.rotations(longest);
         let distances = self.distances(longest);
-        let pass = Pass { encoder: self, team, starts, rotation, near, distances };
+        let places = self
+            .plan
+            .relative
+            .map(|relative| Places { rows: relative.places(longest), length: longest });
+        let pass = Pass { encoder: self, team, starts, rotation, near, distances, places };
         PACK.with_borrow_mut(|pack| {
             pack.hidden.grow(rows * self.plan.hidden);
             // A tile of values reads beyond the last.
@@ -217,6 +224,7 @@ impl Pass<'_> {
             rotation: block.reach.and(self.near.as_ref()).or(self.rotation.as_ref()),
             norms: heads.then_some(block.projection_norms.as_ref()).flatten(),
             distances: self.distances.as_ref(),
+            relative: block.relative.as_ref().zip(self.places.as_ref()),
             reach: block.reach,
         };
         self.encoder.isa.attend_all(self.team, &projections, contexts);

@@ -2,13 +2,17 @@
 //!
 //! Linear layers and norms run over the tokens of all texts at once, attention text by text.
 
-use candle_core::{D, Device, Result as Computed, Tensor};
+use candle_core::{D, DType, Device, Result as Computed, Tensor};
 use candle_nn::ops;
 
 use crate::{
     Error, Plan,
     architectures::{Architecture, Slot},
-    executor::{optional, token_table},
+    executor::{
+        optional,
+        relative::{Sides, sides},
+        token_table,
+    },
     plan::{Activation, NormKind, Placement, Positions, ProjectionNorm},
     positions,
     tokens::Tokens,
@@ -36,6 +40,7 @@ struct Block {
     query: Linear,
     key: Linear,
     value: Linear,
+    relative: Option<Sides>,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
     attention_output: Linear,
@@ -164,6 +169,9 @@ impl Encoder {
         let contexts = (0..length).step_by(step).map(|start| {
             let rows = query.narrow(1, start, step.min(length - start))?.contiguous()?;
             let mut scores = rows.matmul(&key)?;
+            if let Some(sides) = &block.relative {
+                scores = (scores + self.relative(sides, &rows, &key, start)?)?;
+            }
             if let Some(added) = self.added(block.layer, start, scores.dim(1)?, length)? {
                 scores = scores.broadcast_add(&added)?;
             }
@@ -215,6 +223,43 @@ impl Encoder {
             .map(|(head, row, key)| value(head, row, key))
             .collect();
         Tensor::from_vec(values, (heads, rows, length), &Device::Cpu).map(Some)
+    }
+
+    /// What the rows for distances give with queries, the first of which is number `start`, and with keys, which come
+    /// as columns: `[heads, queries, keys]`. Only queries are scaled.
+    fn relative(
+        &self,
+        sides: &Sides,
+        queries: &Tensor,
+        keys: &Tensor,
+        start: usize,
+    ) -> Computed<Tensor> {
+        let (heads, rows, length) = (self.plan.heads, queries.dim(1)?, keys.dim(2)?);
+        let places = self.plan.relative.map_or_else(Vec::new, |relative| relative.places(length));
+        let place = |query: usize, key: usize| places[key + length - 1 - query] as u32;
+        let split =
+            |side: &Tensor| side.reshape((side.dim(0)?, heads, ()))?.transpose(0, 1)?.contiguous();
+        let gather = |from: &Tensor, places: Vec<u32>, shape: (usize, usize)| {
+            let places = Tensor::from_vec(places, (1, shape.0, shape.1), &Device::Cpu)?;
+            from.gather(&places.broadcast_as((heads, shape.0, shape.1))?.contiguous()?, 2)
+        };
+        let mut sum = Tensor::zeros((heads, rows, length), DType::F32, &Device::Cpu)?;
+        if let Some(side) = &sides.keys {
+            let met = queries.matmul(&split(side)?.t()?)?;
+            let at =
+                (start..start + rows).flat_map(|query| (0..length).map(move |key| (query, key)));
+            let places = at.map(|(query, key)| place(query, key)).collect();
+            sum = (sum + gather(&met, places, (rows, length))?)?;
+        }
+        if let Some(side) = &sides.queries {
+            let met =
+                (split(side)? * f64::from(self.plan.scale))?.matmul(keys)?.t()?.contiguous()?;
+            let at =
+                (0..length).flat_map(|key| (start..start + rows).map(move |query| (query, key)));
+            let places = at.map(|(query, key)| place(query, key)).collect();
+            sum = (sum + gather(&met, places, (length, rows))?.t()?)?;
+        }
+        Ok(sum)
     }
 
     fn feed_forward(&self, block: &Block, x: &Tensor) -> Computed<Tensor> {
@@ -282,13 +327,14 @@ impl Linear {
 }
 
 /// A norm over the last dimension.
-enum Norm {
+pub(super) enum Norm {
     Layer { weight: Tensor, bias: Tensor, epsilon: f32 },
     Rms { weight: Tensor, epsilon: f32 },
 }
 
 impl Norm {
-    fn forward(&self, x: &Tensor) -> Computed<Tensor> {
+    /// Normalises rows.
+    pub(super) fn forward(&self, x: &Tensor) -> Computed<Tensor> {
         match self {
             Self::Layer { weight, bias, epsilon } => ops::layer_norm(x, weight, bias, *epsilon),
             Self::Rms { weight, epsilon } => ops::rms_norm(x, weight, *epsilon),
@@ -297,10 +343,10 @@ impl Norm {
 }
 
 /// Fills slots from weight files.
-struct Loader<'a> {
-    plan: &'a Plan,
-    architecture: &'a Architecture,
-    weights: &'a Weights,
+pub(super) struct Loader<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) architecture: &'a Architecture,
+    pub(super) weights: &'a Weights,
 }
 
 impl Loader<'_> {
@@ -319,6 +365,7 @@ impl Loader<'_> {
             query: self.linear(Slot::Query(layer), h, biases.projection)?,
             key: self.linear(Slot::Key(layer), h, biases.projection)?,
             value: self.linear(Slot::Value(layer), h, biases.projection)?,
+            relative: plan.relative.map(|relative| sides(self, relative, layer)).transpose()?,
             query_norm: projection_norm(Slot::QueryNorm(layer), query)?,
             key_norm: projection_norm(Slot::KeyNorm(layer), plan.key_width())?,
             attention_output: self.linear(Slot::AttentionOutput(layer), query, biases.output)?,
@@ -334,7 +381,7 @@ impl Loader<'_> {
         })
     }
 
-    fn table(&self, slot: Slot, rows: usize) -> Result<Tensor, Error> {
+    pub(super) fn table(&self, slot: Slot, rows: usize) -> Result<Tensor, Error> {
         self.weights.weight(&self.architecture.stem(slot, self.plan), &[rows, self.plan.hidden])
     }
 
@@ -347,7 +394,7 @@ impl Loader<'_> {
         Ok(self.weights.weight(&stem, &[rows, self.plan.heads])?.flatten_all()?.to_vec1()?)
     }
 
-    fn linear(&self, slot: Slot, inputs: usize, bias: bool) -> Result<Linear, Error> {
+    pub(super) fn linear(&self, slot: Slot, inputs: usize, bias: bool) -> Result<Linear, Error> {
         let part = self.architecture.part(slot, self.plan);
         let weight = self.weights.weight(&part.stem, &[part.of, inputs])?;
         let bias = optional(bias, || {
@@ -356,7 +403,7 @@ impl Loader<'_> {
         Ok(Linear { weight: weight.narrow(0, part.first, part.rows)?, bias })
     }
 
-    fn norm(&self, slot: Slot) -> Result<Norm, Error> {
+    pub(super) fn norm(&self, slot: Slot) -> Result<Norm, Error> {
         self.norm_over(slot, self.plan.hidden)
     }
 

@@ -65,6 +65,11 @@ pub(super) fn read(
         "bert" => {
             vec![dense("pooler.dense", hidden, true, Activation::Tanh), last("classifier")]
         }
+        "deberta-v2" => {
+            let name = config.text(&["pooler_hidden_act"]).unwrap_or("gelu");
+            let activation = Activation::parse(name).ok_or_else(|| unsupported(name))?;
+            vec![dense("pooler.dense", hidden, true, activation), last("classifier")]
+        }
         "distilbert" => {
             vec![dense("pre_classifier", hidden, true, Activation::Relu), last("classifier")]
         }

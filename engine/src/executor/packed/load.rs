@@ -1,13 +1,14 @@
 //! How the weights of a plan come from its files into panels: row by row from the mapping, on all threads.
 
+use candle_core::Tensor;
 use modelfiles::recipe::Precision;
 
 use super::{Block, Encoder};
 use crate::{
     Error, Plan,
     architectures::{Architecture, Part, Slot},
-    executor::{optional, token_table},
-    kernels::{Isa, Norm, Packed, ProjectionNorms, Shape, Source},
+    executor::{optional, relative::sides, stock, token_table},
+    kernels::{Isa, Norm, Packed, ProjectionNorms, Relative, Shape, Source},
     plan::{NormKind, Placement, ProjectionNorm},
     weights::{View, Weights},
 };
@@ -67,6 +68,7 @@ impl Loader<'_> {
                 self.projection_precision(layer),
             )?,
             projection_norms: self.projection_norms(layer)?,
+            relative: self.relative(layer)?,
             attention_output: linear(Slot::AttentionOutput(layer), query, biases.output)?,
             attention_norm: optional(plan.has_attention_norm(layer), || {
                 self.norm(Slot::AttentionNorm(layer))
@@ -90,6 +92,19 @@ impl Loader<'_> {
             let query = norm(slots.0, plan.query_width())?;
             Ok(ProjectionNorms { query, key: norm(slots.1, plan.key_width())? })
         })
+    }
+
+    /// Packs the rows for distances.
+    fn relative(&self, layer: usize) -> Result<Option<Relative>, Error> {
+        let Some(relative) = self.plan.relative else { return Ok(None) };
+        let Self { plan, architecture, weights, .. } = self;
+        let sides = sides(&stock::Loader { plan, architecture, weights }, relative, layer)?;
+        let pack = |side: Option<Tensor>| {
+            let side = side.map(|side| side.flatten_all()?.to_vec1()).transpose()?;
+            let panels = |rows: Vec<f32>| self.isa.panels(&rows, plan.heads, plan.head_size);
+            Ok::<_, Error>(side.map(panels))
+        };
+        Ok(Some(Relative { keys: pack(sides.keys)?, queries: pack(sides.queries)? }))
     }
 
     /// Returns the precision of queries, keys and values. Of all layers, integers hurt most in the last of these: in
