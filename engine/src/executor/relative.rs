@@ -1,5 +1,5 @@
-//! What the rows for distances are in a layer: keys that meet queries, and queries that meet keys. They depend on nothing
-//! but weights, so they are computed once.
+//! What the rows for distances are in a layer: keys that meet queries, and queries that meet keys. They depend on
+//! nothing but weights, so they are computed once.
 
 use candle_core::Tensor;
 
