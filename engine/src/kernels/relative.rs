@@ -91,7 +91,7 @@ impl<'a> Meeting<'a> {
         count: usize,
         room: &mut Room,
     ) {
-        self.meet::<FUSED, M, N>(&self.relative.queries, head, keys, count, &mut room.keys);
+        self.meet::<FUSED, M, N>(self.relative.queries.as_ref(), head, keys, count, &mut room.keys);
     }
 
     /// Computes what the rows of a head give with some queries.
@@ -103,13 +103,19 @@ impl<'a> Meeting<'a> {
         count: usize,
         room: &mut Room,
     ) {
-        self.meet::<FUSED, M, N>(&self.relative.keys, head, queries, count, &mut room.queries);
+        self.meet::<FUSED, M, N>(
+            self.relative.keys.as_ref(),
+            head,
+            queries,
+            count,
+            &mut room.queries,
+        );
     }
 
     #[inline(always)]
     fn meet<const FUSED: bool, const M: usize, const N: usize>(
         &self,
-        side: &Option<Panels>,
+        side: Option<&Panels>,
         head: usize,
         (values, apart): (&[f32], usize),
         count: usize,
