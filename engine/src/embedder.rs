@@ -13,7 +13,7 @@ use crate::{
     processor::Arithmetic,
     repository::{Repository, Scoring, Step},
     threads::Team,
-    tokens::{Overflow, Prompt, Tokeniser, Tokens},
+    tokens::{Overflow, Prompt, Query, Tokeniser, Tokens},
 };
 
 /// Tokens of one forward pass, unless a single text has more: beyond this the working set leaves the cache.
@@ -51,6 +51,8 @@ pub struct Description {
     pub default_prompt: Option<String>,
     /// What makes a score of the number that comes out, if the model is a reranker and no embedder.
     pub scoring: Option<Scoring>,
+    /// What a query is there for unless a request says it, if the model is a reranker that is told so.
+    pub instruction: Option<String>,
     /// What its products are computed with.
     pub precision: Precision,
     /// Bytes that the loaded model holds, and the most that a forward pass adds.
@@ -104,6 +106,9 @@ fn description(
         }
     }
     let (outputs, mut pooling) = (repository.outputs(), repository.pooling.modes.clone());
+    if repository.question.is_some() {
+        dimensions = 1;
+    }
     if repository.predicts() {
         (dimensions, pooling) = (plan.vocabulary, vec![Pooling::Splade]);
     }
@@ -122,6 +127,7 @@ fn description(
         prompts: repository.prompts.clone(),
         default_prompt: repository.default_prompt.clone(),
         scoring: repository.scoring,
+        instruction: repository.question.as_ref().map(|question| question.instruction.clone()),
         normalizes: repository.steps.last() == Some(&Step::Normalize),
         precision,
         memory_bytes: memory(precision),
@@ -205,9 +211,20 @@ impl Embedder {
         self.tokeniser.encode(text, prompt, limit, overflow)
     }
 
-    /// Tokenises a query and a document, which a reranker reads at once.
-    pub fn tokenize_pair(&self, pair: (&str, &str), limit: usize) -> Result<Tokens, Error> {
-        self.tokeniser.encode_pair(pair, limit)
+    /// Tokenises a query for a reranker, for pairs of at most `limit` tokens. An instruction says what the query is
+    /// there for, to a model that is told so.
+    pub fn tokenize_query(
+        &self,
+        query: &str,
+        instruction: Option<&str>,
+        limit: usize,
+    ) -> Result<Query, Error> {
+        self.tokeniser.query(query, instruction, limit)
+    }
+
+    /// Tokenises a document for a reranker, which reads it and the query at once.
+    pub fn tokenize_pair(&self, query: &Query, document: &str) -> Result<Tokens, Error> {
+        self.tokeniser.pair(query, document)
     }
 
     /// Takes token ids of this model's vocabulary, with or without its special tokens.

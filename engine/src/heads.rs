@@ -1,5 +1,6 @@
 //! How hidden states become what a model gives of a text: one vector, weights of tokens, a vector per token.
 
+mod answer;
 mod linear;
 mod pooling;
 mod sparse;
@@ -76,6 +77,10 @@ impl Heads {
                 Ok(Head::Norm(Norm::load(&weights, stem, width, *bias, *epsilon)?))
             }
         };
+        let answer = repository.question.as_ref().map(|question| {
+            answer::load(loading, question, tokeniser)
+                .map(|linear| Head::Dense(linear, Activation::Identity))
+        });
         let load_all = |steps: &[Step]| steps.iter().map(load).collect::<Result<Vec<_>, Error>>();
         let (mut query_steps, mut looked_up) = (None, None);
         match &repository.queries {
@@ -90,9 +95,11 @@ impl Heads {
             Linear::load(&weights, "", (width, weights.rows("")?), true, arithmetic)
         });
         let sparse = repository.sparse.as_ref().map(|step| Sparse::load(step, loading, tokeniser));
+        let mut steps = load_all(&repository.steps)?;
+        steps.extend(answer.transpose()?);
         Ok(Self {
             pooling: repository.pooling.clone(),
-            steps: load_all(&repository.steps)?,
+            steps,
             query_steps,
             looked_up,
             sparse: sparse.transpose()?,

@@ -6,6 +6,7 @@
 
 mod classifier;
 mod modules;
+mod question;
 mod sparse;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub use self::classifier::Scoring;
 use self::modules::{Module, Modules};
+pub(crate) use self::question::Question;
 pub(crate) use self::sparse::{Predictions, SparseStep};
 use crate::{Error, Files, Outputs, plan::Activation, settings::Settings, weights::Weights};
 
@@ -103,6 +105,8 @@ pub(crate) struct Repository<'a> {
     pub(crate) per_token: Option<String>,
     /// What makes a score of the number that comes out, if the model is a reranker.
     pub(crate) scoring: Option<Scoring>,
+    /// What it is asked, if it is a language model that answers.
+    pub(crate) question: Option<Question>,
     /// Whether the second of two texts has token type 1.
     pub(crate) tells_texts_apart: bool,
     /// Tokens before and behind every text that `tokenizer.json` may not know of.
@@ -156,6 +160,7 @@ impl<'a> Repository<'a> {
             folder,
             steps,
             scoring: None,
+            question: None,
             tells_texts_apart: true,
             ends: [None, None],
             prompts: BTreeMap::new(),
@@ -168,6 +173,7 @@ impl<'a> Repository<'a> {
         };
         repository.read_classifier()?;
         repository.read_modules(&modules)?;
+        repository.read_question(&modules, recipe)?;
         repository.read_prompts()?;
         repository.read_limits()?;
         repository.obey(recipe)?;
@@ -223,6 +229,17 @@ impl<'a> Repository<'a> {
         }
         if !list.is_empty() {
             self.steps = modules::steps(self.files, list)?;
+        }
+        Ok(())
+    }
+
+    fn read_question(&mut self, modules: &[Module], recipe: &Recipe) -> Result<(), Error> {
+        self.question = Question::read(self, modules, recipe)?;
+        if self.question.is_some() {
+            let other = optional(self.files, "config_sentence_transformers.json")?;
+            self.scoring = Some(classifier::scoring(&self.config, other.as_ref(), 1)?);
+            self.pooling = PoolingStep { modes: vec![Pooling::Last], include_prompt: true };
+            self.steps = Vec::new();
         }
         Ok(())
     }
@@ -303,6 +320,10 @@ impl<'a> Repository<'a> {
     fn obey(&mut self, recipe: &Recipe) -> Result<(), Error> {
         if self.scoring.is_some() {
             self.max_tokens = recipe.max_tokens.or(self.max_tokens);
+            let instruction = recipe.prompt.as_ref().or(self.default_prompt.as_ref());
+            if let (Some(question), Some(instruction)) = (&mut self.question, instruction) {
+                question.instruction.clone_from(instruction);
+            }
             return Ok(());
         }
         match recipe.pooling {
@@ -341,7 +362,8 @@ impl<'a> Repository<'a> {
 
 /// Refuses modules that no part of the pipeline computes.
 fn refuse_unknown(modules: &[Module]) -> Result<(), Error> {
-    const KNOWN: [&str; 5] = ["Pooling", "SpladePooling", "Dense", "Normalize", "Dropout"];
+    const KNOWN: [&str; 6] =
+        ["Pooling", "SpladePooling", "Dense", "Normalize", "Dropout", question::LOGIT_SCORE];
     let known = |kind: &str| ENCODERS.contains(&kind) || KNOWN.contains(&kind);
     match modules.iter().find(|module| !known(&module.kind)) {
         Some(Module { kind, .. }) => {

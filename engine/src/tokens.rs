@@ -1,21 +1,25 @@
 //! How a text becomes token ids: prompts, special tokens, and what happens to a text that is too long.
 
+mod pairs;
+
 use std::{collections::BTreeMap, ops::Range};
 
 use modelfiles::recipe::Side;
 use tokenizers::{
-    AddedToken, ModelWrapper, NormalizerWrapper, PostProcessor as _, Tokenizer, TruncationParams,
+    AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer,
     models::wordpiece::WordPiece,
     normalizers::{self, BertNormalizer},
     pre_tokenizers::bert::BertPreTokenizer,
     processors::bert::BertProcessing,
-    truncate_encodings,
 };
 
 use crate::{
     Error, Plan,
     repository::{self, Repository},
 };
+
+use pairs::Frame;
+pub use pairs::Query;
 
 /// Texts up to this size are always tokenised whole.
 const LONG_TEXT_BYTES: usize = 64 << 10;
@@ -80,6 +84,8 @@ pub(crate) struct Tokeniser {
     may_be_empty: bool,
     /// Whether the second of two texts has token type 1.
     tells_texts_apart: bool,
+    /// What a language model that judges documents reads around them.
+    frame: Option<Frame>,
     /// The token for what is unknown, where such tokens do not count.
     dropped: Option<u32>,
 }
@@ -123,6 +129,7 @@ impl Tokeniser {
             dropped,
             may_be_empty: is_static,
             tells_texts_apart: repository.tells_texts_apart && plan.token_types > 1,
+            frame: Frame::read(repository, &inner)?,
             inner,
             before,
             after,
@@ -299,36 +306,6 @@ impl Tokeniser {
                 spans: Vec::new(),
             }),
         }
-    }
-
-    /// Tokenises a pair of texts to at most `limit` tokens, which the longer one is cut for first.
-    pub(crate) fn encode_pair(
-        &self,
-        (first, second): (&str, &str),
-        limit: usize,
-    ) -> Result<Tokens, Error> {
-        let added = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(true));
-        let room = limit.checked_sub(added).filter(|room| *room > 1).ok_or(Error::NoRoom)?;
-        let whole = |text: &str| self.inner.encode_fast(self.enough(text, limit), false);
-        let (first, second) = (whole(first).map_err(error)?, whole(second).map_err(error)?);
-        let cut = TruncationParams { max_length: room, ..TruncationParams::default() };
-        let length = first.len() + second.len();
-        let (first, second) = truncate_encodings(first, Some(second), &cut).map_err(error)?;
-        let pair = self.inner.post_process(first, second, true).map_err(error)?;
-        let ids = pair.get_ids().to_vec();
-        let first_of_type_1 = pair.get_type_ids().iter().position(|kind| *kind > 0);
-        let second = first_of_type_1.filter(|_| self.tells_texts_apart).unwrap_or(ids.len());
-        if ids.iter().any(|id| *id as usize >= self.vocabulary) {
-            return Err(Error::Tokenizer("a token is outside the vocabulary".to_owned()));
-        }
-        Ok(Tokens {
-            ids,
-            truncated: length > room,
-            skipped: 0,
-            second,
-            is_query: false,
-            spans: Vec::new(),
-        })
     }
 
     /// Returns so much of a far too long text that more cannot matter.

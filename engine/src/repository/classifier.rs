@@ -116,7 +116,11 @@ fn labels(config: &Settings) -> Result<usize, Error> {
 
 /// Returns what makes a score of a number: what sentence-transformers was told, else a sigmoid where there is one
 /// number alone.
-fn scoring(config: &Settings, other: Option<&Settings>, labels: usize) -> Result<Scoring, Error> {
+pub(super) fn scoring(
+    config: &Settings,
+    other: Option<&Settings>,
+    labels: usize,
+) -> Result<Scoring, Error> {
     let nested = config.get(&["sentence_transformers"]).and_then(|own| own.get("activation_fn"));
     let class = nested
         .and_then(Value::as_str)

@@ -45,7 +45,7 @@ impl Matrix {
     }
 
     /// Takes the values of a matrix, row after row.
-    pub(super) fn of(values: Vec<f32>, rows: usize, columns: usize) -> Self {
+    pub(crate) fn of(values: Vec<f32>, rows: usize, columns: usize) -> Self {
         Self { rows, columns, values: Values::Held(values) }
     }
 
