@@ -189,7 +189,7 @@ pub enum Rerank {
 impl Rerank {
     /// Parses `yes_no`.
     pub fn parse(text: &str) -> Option<Self> {
-        (text.to_ascii_lowercase() == "yes_no").then_some(Self::YesNo)
+        text.eq_ignore_ascii_case("yes_no").then_some(Self::YesNo)
     }
 }
 
