@@ -10,6 +10,7 @@ mod gte;
 mod jina2;
 mod jina2_code;
 mod jina3;
+mod jina3_hub;
 mod llama;
 mod mistral;
 mod modernbert;
@@ -179,11 +180,12 @@ impl Plan {
             positions: Positions::None { context: 0 },
             token_types: 0,
             embedding_norm: true,
+            adapters: None,
         }
     }
 }
 
-/// Where two serve the same `model_type` and code, the first does.
+/// Where two serve the same `model_type`, the first that knows the code of a repository does.
 static ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
     deberta2::ARCHITECTURE,
@@ -203,6 +205,7 @@ static ARCHITECTURES: &[Architecture] = &[
     qwen2::ARCHITECTURE,
     qwen3::ARCHITECTURE,
     roberta::ARCHITECTURE,
+    jina3_hub::ARCHITECTURE,
     t5::ARCHITECTURE,
     table::ARCHITECTURE,
 ];
@@ -252,6 +255,11 @@ fn check(config: &Settings, plan: &Plan) -> Result<(), Error> {
     if !plan.heads.is_multiple_of(plan.kv_heads) {
         let (heads, groups) = (plan.heads, plan.kv_heads);
         return Err(config.error(format!("{heads} heads do not split into {groups} groups")));
+    }
+    if plan.adapters.is_some() && (plan.gated || plan.token_types > 1) {
+        return Err(Error::Unsupported(
+            "adapters of such a model cannot run in this version".to_owned(),
+        ));
     }
     if plan.query_width() > most::WIDTH {
         return Err(config.error(format!("all heads are wider than {}", most::WIDTH)));

@@ -13,7 +13,7 @@ use crate::{
     processor::Arithmetic,
     repository::{Repository, Scoring, Step},
     threads::Team,
-    tokens::{Overflow, Prompt, Query, Tokeniser, Tokens},
+    tokens::{Overflow, Prompt, Query, Task, Tokeniser, Tokens},
 };
 
 /// Tokens of one forward pass, unless a single text has more: beyond this the working set leaves the cache.
@@ -53,6 +53,8 @@ pub struct Description {
     pub scoring: Option<Scoring>,
     /// What a query is there for unless a request says it, if the model is a reranker that is told so.
     pub instruction: Option<String>,
+    /// The tasks that it has weights for.
+    pub tasks: Vec<String>,
     /// What its products are computed with.
     pub precision: Precision,
     /// Bytes that the loaded model holds, and the most that a forward pass adds.
@@ -128,12 +130,18 @@ fn description(
         default_prompt: repository.default_prompt.clone(),
         scoring: repository.scoring,
         instruction: repository.question.as_ref().map(|question| question.instruction.clone()),
+        tasks: tasks(&plan).map(|(name, _)| name.clone()).collect(),
         normalizes: repository.steps.last() == Some(&Step::Normalize),
         precision,
         memory_bytes: memory(precision),
         memory_at: precisions.map(|precision| (precision, memory(precision))).to_vec(),
         plan,
     })
+}
+
+/// Returns the tasks of a model, each with its prompt.
+fn tasks(plan: &Plan) -> impl Iterator<Item = &(String, String)> {
+    plan.adapters.iter().flat_map(|adapters| &adapters.tasks)
 }
 
 impl Embedder {
@@ -209,6 +217,14 @@ impl Embedder {
         overflow: Overflow,
     ) -> Result<Tokens, Error> {
         self.tokeniser.encode(text, prompt, limit, overflow)
+    }
+
+    /// Returns a task of the model; its tokens are those of texts behind its prompt, and are told so by
+    /// [`Tokens::for_task`].
+    pub fn task(&self, name: &str) -> Option<Task<'_>> {
+        let mut tasks = tasks(&self.description.plan).enumerate();
+        let (number, (_, prompt)) = tasks.find(|(_, (task, _))| task == name)?;
+        Some(Task { number, prompt })
     }
 
     /// Tokenises a query for a reranker, for pairs of at most `limit` tokens. An instruction says what the query is

@@ -181,6 +181,24 @@ impl Positions {
     }
 }
 
+/// What tasks add to the weights of an encoder: to each matrix a product of two small ones, which is never computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adapters {
+    /// The tasks, each with what stands before its texts.
+    pub tasks: Vec<(String, String)>,
+    /// Rows of the first small matrix, and columns of the second.
+    pub rank: usize,
+    /// What their product is multiplied with.
+    pub scale: f32,
+}
+
+impl Adapters {
+    /// Returns the rows of the first small matrices of all tasks.
+    pub(crate) fn rows(&self) -> usize {
+        self.tasks.len() * self.rank
+    }
+}
+
 /// An encoder: embeddings, then blocks of self-attention and a feed-forward layer, each part added to what it reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -234,6 +252,8 @@ pub struct Plan {
     pub token_types: usize,
     /// Whether the sum of the embeddings is normalised before the first block.
     pub embedding_norm: bool,
+    /// What tasks change.
+    pub adapters: Option<Adapters>,
 }
 
 impl Plan {
@@ -284,6 +304,7 @@ impl Plan {
         rows * h
             + distances as u64
             + self.relative.map_or(0, |relative| self.relative_weights(relative))
+            + self.adapters.as_ref().map_or(0, |adapters| self.adapter_weights(adapters))
             + ends.into_iter().filter(|there| *there).count() as u64 * self.norm.weights(h)
     }
 
@@ -293,6 +314,15 @@ impl Plan {
         let layers = if relative.shared { 0 } else { self.layers * relative.sides() };
         let norm = if relative.norm { self.norm.weights(h) } else { 0 };
         relative.rows() as u64 * h + norm + layers as u64 * (h + 1) * query
+    }
+
+    /// Returns the number of weights of all small matrices; queries, keys and values share the first one.
+    fn adapter_weights(&self, adapters: &Adapters) -> u64 {
+        let (h, query, key) = (self.hidden, self.query_width(), self.key_width());
+        let tables = [self.vocabulary + h, self.token_types + h];
+        let layers = [h + query + 2 * key, query + h, h + self.inner, self.inner + h];
+        let sizes = tables.iter().sum::<usize>() + self.layers * layers.iter().sum::<usize>();
+        (adapters.rows() * sizes) as u64
     }
 
     /// Returns how many numbers the keys and queries of distances are, which are computed once.
@@ -343,8 +373,9 @@ impl Plan {
     /// distances give, and a block of the feed-forward layer.
     pub fn arena_bytes(&self, tokens: usize, longest: usize, threads: usize) -> u64 {
         const BLOCK_BYTES: u64 = 2 << 20;
-        // In f32, and once more as the inputs of the next product.
-        let block = BLOCK_BYTES.max((TILED_BLOCK_ROWS * 6 * self.inner) as u64);
+        // In f32, and once more as the inputs of the next product, for which they are widened where there are tasks.
+        let bytes = if self.adapters.is_some() { 10 } else { 6 };
+        let block = BLOCK_BYTES.max((TILED_BLOCK_ROWS * bytes * self.inner) as u64);
         let rows =
             tokens as u64 * (self.hidden + 2 * self.query_width() + 2 * self.key_width()) as u64;
         let relative = self.relative.map_or(0, |relative| relative.rows());

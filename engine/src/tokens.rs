@@ -66,6 +66,29 @@ pub struct Tokens {
     pub(crate) is_query: bool,
     /// The tokens of parts that have vectors of their own; empty if the text has one vector.
     pub(crate) spans: Vec<Range<usize>>,
+    /// The number of its task, if it has one.
+    pub(crate) task: Option<usize>,
+}
+
+/// A task that a model has weights for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task<'a> {
+    pub(crate) number: usize,
+    /// What the model was trained to read before texts of this task.
+    pub prompt: &'a str,
+}
+
+impl Tokens {
+    /// Takes ids that are all of one text.
+    fn of(ids: Vec<u32>, truncated: bool) -> Self {
+        let second = ids.len();
+        Self { ids, truncated, skipped: 0, second, is_query: false, spans: Vec::new(), task: None }
+    }
+
+    /// Says that the text is for a task of the model that made these tokens.
+    pub fn for_task(self, task: Task<'_>) -> Self {
+        Self { task: Some(task.number), ..self }
+    }
 }
 
 /// The tokenizer of a model, shared by all threads.
@@ -297,14 +320,7 @@ impl Tokeniser {
         let ids: Vec<u32> = [before, &ids, after].concat();
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
             Some(id) => Err(Error::Tokenizer(format!("token {id} is outside the vocabulary"))),
-            None => Ok(Tokens {
-                second: ids.len(),
-                ids,
-                truncated,
-                skipped: 0,
-                is_query,
-                spans: Vec::new(),
-            }),
+            None => Ok(Tokens { is_query, ..Tokens::of(ids, truncated) }),
         }
     }
 

@@ -87,6 +87,7 @@ fn narrower_numbers_stay_close() {
                 "jina2",
                 "jina2-code",
                 "jina3",
+                "jina3-hub",
                 "modernbert",
                 "t5",
                 "t5-gated",
@@ -114,7 +115,7 @@ fn narrower_numbers_stay_close() {
     }
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };

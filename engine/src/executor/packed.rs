@@ -4,14 +4,17 @@
 //! thread takes one block after another; together, threads share out the blocks, or the columns of each product if
 //! there are few rows.
 
+mod layer;
 mod load;
 
-use std::{cell::RefCell, sync::Mutex};
+use std::{cell::RefCell, iter, sync::Mutex};
 
+use layer::{Layer, RowTasks};
 pub(crate) use load::Loader;
 
 use crate::{
     Error, Plan,
+    executor::adapters::TaskRows,
     kernels::{
         Buffer, Distances, Epilogue, Inputs, Isa, Norm, Packed, Places, Product, ProjectionNorms,
         Projections, Relative, Rotation, Rows, Shape, stride,
@@ -36,6 +39,7 @@ pub(crate) struct Encoder {
     isa: Isa,
     shape: Shape,
     tokens: Matrix,
+    task_rows: Option<TaskRows>,
     /// Position rows, with the row of token type 0 added. That row alone where there are no position rows, and nothing
     /// where there is neither.
     added: Vec<f32>,
@@ -52,15 +56,15 @@ struct Block {
     /// How far a token sees, where it does not see all.
     reach: Option<usize>,
     /// Query, key and value as one layer.
-    projection: Packed,
+    projection: Layer,
     projection_norms: Option<ProjectionNorms>,
     relative: Option<Relative>,
-    attention_output: Packed,
+    attention_output: Layer,
     attention_norm: Option<Norm>,
     attention_after_norm: Option<Norm>,
-    gate: Option<Packed>,
-    up: Packed,
-    down: Packed,
+    gate: Option<Layer>,
+    up: Layer,
+    down: Layer,
     output_norm: Norm,
     output_after_norm: Option<Norm>,
 }
@@ -79,6 +83,7 @@ struct Scratch {
     inputs: Inputs,
     normal: Buffer,
     inner: Buffer,
+    wide: Buffer,
 }
 
 thread_local! {
@@ -97,6 +102,7 @@ struct Pass<'a> {
     distances: Option<Distances>,
     /// The row for a key by how far it stands behind its query, where such rows meet queries and keys.
     places: Option<Places>,
+    tasks: RowTasks,
 }
 
 impl Encoder {
@@ -116,7 +122,8 @@ impl Encoder {
             .plan
             .relative
             .map(|relative| Places { rows: relative.places(longest), length: longest });
-        let pass = Pass { encoder: self, team, starts, rotation, near, distances, places };
+        let tasks = self.tasks(texts);
+        let pass = Pass { encoder: self, team, starts, rotation, near, distances, places, tasks };
         PACK.with_borrow_mut(|pack| {
             pack.hidden.grow(rows * self.plan.hidden);
             // A tile of values reads beyond the last.
@@ -146,10 +153,13 @@ impl Encoder {
         let width = self.plan.hidden;
         let table = self.tokens.view();
         let places = texts.iter().flat_map(|text| {
-            text.ids.iter().enumerate().map(|(at, id)| (at, id, at >= text.second))
+            text.ids.iter().enumerate().map(|(at, id)| (at, id, at >= text.second, text.task))
         });
-        for (row, (at, id, is_second)) in hidden.chunks_exact_mut(width).zip(places) {
+        for (row, (at, id, is_second, task)) in hidden.chunks_exact_mut(width).zip(places) {
             table.read(*id as usize, row);
+            if let (Some(rows), Some(task)) = (&self.task_rows, task) {
+                rows.add(task, *id, row);
+            }
             if self.plan.embedding_scale != 1.0 {
                 row.iter_mut().for_each(|x| *x *= self.plan.embedding_scale);
             }
@@ -181,6 +191,15 @@ impl Encoder {
         (Some(rotation(frequencies)), near.as_deref().map(rotation))
     }
 
+    /// Returns the task of each row, where there are tasks.
+    fn tasks(&self, texts: &[&Tokens]) -> RowTasks {
+        let Some(adapters) = &self.plan.adapters else {
+            return RowTasks { of_rows: Vec::new(), rank: 0 };
+        };
+        let rows = texts.iter().flat_map(|text| iter::repeat_n(text.task, text.ids.len()));
+        RowTasks { of_rows: rows.collect(), rank: adapters.rank }
+    }
+
     /// Returns what is added to scores, by distance.
     fn distances(&self, length: usize) -> Option<Distances> {
         let kind = self.plan.distances?;
@@ -196,8 +215,8 @@ impl Pass<'_> {
         self.blocks(projected, width, |start, y, team, scratch| {
             let rows = y.len() / width;
             let hidden = &hidden[start * plan.hidden..][..rows * plan.hidden];
-            let weights = &block.projection;
-            self.fill(hidden, block.attention_norm.as_ref(), weights, scratch);
+            let weights = &block.projection.weights;
+            self.fill((hidden, start), block.attention_norm.as_ref(), &block.projection, scratch);
             let epilogue = Epilogue::Write(Activation::Identity);
             isa.product(
                 team,
@@ -233,14 +252,14 @@ impl Pass<'_> {
     /// Adds to the hidden states what attention gives.
     fn attention_output(&self, block: &Block, contexts: &[f32], hidden: &mut [f32]) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
-        let (stride, weights) = (plan.query_width(), &block.attention_output);
+        let (stride, layer) = (plan.query_width(), &block.attention_output);
         self.blocks(hidden, plan.hidden, |start, y, team, scratch| {
             let rows = y.len() / plan.hidden;
             let from = Rows { values: &contexts[start * stride..], stride, width: stride };
-            isa.fill(weights.format(), &from, rows, &mut scratch.inputs);
-            let Scratch { inputs, normal, .. } = scratch;
+            let Scratch { inputs, normal, wide, .. } = scratch;
+            layer.fill(isa, &from, rows, self.tasks(start), (inputs, wide));
             let norms = (block.attention_norm.as_ref(), block.attention_after_norm.as_ref());
-            self.add(team, (weights, inputs, rows), norms, normal, y);
+            self.add(team, (&layer.weights, inputs, rows), norms, normal, y);
         });
     }
 
@@ -248,12 +267,13 @@ impl Pass<'_> {
     fn feed_forward(&self, block: &Block, hidden: &mut [f32]) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
         let stride = stride(plan.inner);
-        self.blocks(hidden, plan.hidden, |_, y, team, scratch| {
+        self.blocks(hidden, plan.hidden, |start, y, team, scratch| {
             let rows = y.len() / plan.hidden;
-            self.fill(y, Some(&block.output_norm), &block.up, scratch);
-            let Scratch { inputs, normal, inner } = scratch;
+            self.fill((y, start), Some(&block.output_norm), &block.up, scratch);
+            let Scratch { inputs, normal, inner, wide } = scratch;
             inner.grow(rows * stride);
-            let mut inwards = |weights, epilogue| {
+            let mut inwards = |layer: &Layer, epilogue| {
+                let weights = &layer.weights;
                 isa.product(
                     team,
                     Product { weights, inputs: &*inputs, rows, epilogue },
@@ -269,25 +289,39 @@ impl Pass<'_> {
                 }
             }
             let from = Rows { values: inner, stride, width: plan.inner };
-            isa.fill(block.down.format(), &from, rows, inputs);
+            block.down.fill(isa, &from, rows, self.tasks(start), (inputs, wide));
             let norms = (Some(&block.output_norm), block.output_after_norm.as_ref());
-            self.add(team, (&block.down, inputs, rows), norms, normal, y);
+            self.add(team, (&block.down.weights, inputs, rows), norms, normal, y);
         });
     }
 
-    /// Makes hidden states the inputs of a product, normalised where norms stand before.
-    fn fill(&self, hidden: &[f32], norm: Option<&Norm>, weights: &Packed, scratch: &mut Scratch) {
+    /// Returns the tasks of rows from the first of these on, and how many further inputs each has.
+    fn tasks(&self, first: usize) -> (&[Option<usize>], usize) {
+        let RowTasks { of_rows, rank } = &self.tasks;
+        (of_rows.get(first..).unwrap_or_default(), *rank)
+    }
+
+    /// Makes hidden states the inputs of a layer, normalised where norms stand before; the first is row `start`.
+    fn fill(
+        &self,
+        (hidden, start): (&[f32], usize),
+        norm: Option<&Norm>,
+        layer: &Layer,
+        scratch: &mut Scratch,
+    ) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
+        let Scratch { inputs, normal, wide, .. } = scratch;
         let mut values = hidden;
         if let Some(norm) = norm.filter(|_| !plan.placement.is_after()) {
-            scratch.normal.grow(hidden.len());
-            let normal = &mut scratch.normal[..hidden.len()];
+            normal.grow(hidden.len());
+            let normal = &mut normal[..hidden.len()];
             normal.copy_from_slice(hidden);
             isa.norm(norm, normal, plan.hidden);
             values = normal;
         }
         let rows = Rows { values, stride: plan.hidden, width: plan.hidden };
-        isa.fill(weights.format(), &rows, hidden.len() / plan.hidden, &mut scratch.inputs);
+        let count = hidden.len() / plan.hidden;
+        layer.fill(isa, &rows, count, self.tasks(start), (inputs, wide));
     }
 
     /// Adds a product to hidden states, and normalises them or what is added, as the plan has it.

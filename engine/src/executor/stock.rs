@@ -7,13 +7,14 @@ use candle_nn::ops;
 
 use crate::{
     Error, Plan,
-    architectures::{Architecture, Slot},
+    architectures::{Architecture, Part, Slot},
     executor::{
+        adapters::TaskRows,
         optional,
         relative::{Sides, sides},
         token_table,
     },
-    plan::{Activation, NormKind, Placement, Positions, ProjectionNorm},
+    plan::{Activation, Adapters, NormKind, Placement, Positions, ProjectionNorm},
     positions,
     tokens::Tokens,
     weights::{Matrix, Weights},
@@ -26,6 +27,7 @@ const SCORE_BUDGET: usize = 1 << 24;
 pub(crate) struct Encoder {
     plan: Plan,
     tokens: Matrix,
+    task_rows: Option<TaskRows>,
     positions: Option<Tensor>,
     token_types: Option<Tensor>,
     embedding_norm: Option<Norm>,
@@ -33,6 +35,13 @@ pub(crate) struct Encoder {
     distances: Vec<f32>,
     blocks: Vec<Block>,
     final_norm: Option<Norm>,
+}
+
+/// What all blocks know of a pack: the lengths of its texts, and their task.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    lengths: &'a [usize],
+    task: Option<usize>,
 }
 
 struct Block {
@@ -64,6 +73,7 @@ impl Encoder {
         let final_norm = !plan.placement.is_after();
         Ok(Self {
             tokens: token_table(plan, architecture, weights)?,
+            task_rows: TaskRows::load(plan, architecture, weights)?,
             positions: optional(plan.positions.rows() > 0, || {
                 loader.table(Slot::PositionTable, plan.positions.rows())
             })?,
@@ -80,10 +90,16 @@ impl Encoder {
 
     /// Computes the hidden states of all texts, row after row: `[tokens, hidden]`.
     pub(crate) fn forward(&self, texts: &[&Tokens]) -> Result<Vec<f32>, Error> {
+        if texts.len() > 1 && self.task_rows.is_some() {
+            // Each may be of another task.
+            let alone = texts.iter().map(|text| self.forward(&[*text]));
+            return Ok(alone.collect::<Result<Vec<_>, _>>()?.concat());
+        }
         let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
+        let task = texts.first().and_then(|text| text.task);
         let mut x = self.embed(texts)?;
         for block in &self.blocks {
-            x = self.run(block, &x, &lengths)?;
+            x = self.run(block, &x, Way { lengths: &lengths, task })?;
         }
         if let Some(norm) = &self.final_norm {
             x = norm.forward(&x)?;
@@ -95,8 +111,12 @@ impl Encoder {
         let (table, width) = (self.tokens.view(), self.plan.hidden);
         let ids: Vec<u32> = texts.iter().flat_map(|text| text.ids.iter().copied()).collect();
         let mut values = vec![0.0; ids.len() * width];
-        let rows_and_ids = values.chunks_exact_mut(width).zip(&ids);
-        rows_and_ids.for_each(|(row, id)| table.read(*id as usize, row));
+        for (row, id) in values.chunks_exact_mut(width).zip(&ids) {
+            table.read(*id as usize, row);
+            if let (Some(rows), Some(task)) = (&self.task_rows, texts[0].task) {
+                rows.add(task, *id, row);
+            }
+        }
         let mut x = Tensor::from_vec(values, (ids.len(), width), &Device::Cpu)?;
         if self.plan.embedding_scale != 1.0 {
             x = (x * f64::from(self.plan.embedding_scale))?;
@@ -120,40 +140,43 @@ impl Encoder {
         }
     }
 
-    fn run(&self, block: &Block, x: &Tensor, lengths: &[usize]) -> Computed<Tensor> {
+    fn run(&self, block: &Block, x: &Tensor, way: Way<'_>) -> Computed<Tensor> {
         let norm = |norm: &Option<Norm>, x: Tensor| match norm {
             Some(norm) => norm.forward(&x),
             None => Ok(x),
         };
         if self.plan.placement.is_after() {
-            let mut y = norm(&block.attention_norm, (x + self.attention(block, x, lengths)?)?)?;
+            let mut y = norm(&block.attention_norm, (x + self.attention(block, x, way)?)?)?;
             if self.plan.placement == Placement::Twice {
                 y = norm(&block.attention_after_norm, (x + y)?)?;
             }
             let x = y;
-            return block.output_norm.forward(&(&x + self.feed_forward(block, &x)?)?);
+            return block.output_norm.forward(&(&x + self.feed_forward(block, &x, way.task)?)?);
         }
-        let attention = self.attention(block, &norm(&block.attention_norm, x.clone())?, lengths)?;
+        let attention = self.attention(block, &norm(&block.attention_norm, x.clone())?, way)?;
         let x = (x + norm(&block.attention_after_norm, attention)?)?;
-        let inner = self.feed_forward(block, &block.output_norm.forward(&x)?)?;
+        let inner = self.feed_forward(block, &block.output_norm.forward(&x)?, way.task)?;
         &x + norm(&block.output_after_norm, inner)?
     }
 
     /// The attention of every text to itself.
-    fn attention(&self, block: &Block, x: &Tensor, lengths: &[usize]) -> Computed<Tensor> {
+    fn attention(&self, block: &Block, x: &Tensor, way: Way<'_>) -> Computed<Tensor> {
         let (mut contexts, mut start) = (Vec::new(), 0);
-        for length in lengths {
-            contexts.push(self.attend(block, &x.narrow(0, start, *length)?)?);
+        for length in way.lengths {
+            contexts.push(self.attend(block, &x.narrow(0, start, *length)?, way.task)?);
             start += length;
         }
-        block.attention_output.forward(&Tensor::cat(&contexts, 0)?)
+        block.attention_output.forward_for(way.task, &Tensor::cat(&contexts, 0)?)
     }
 
     /// What the heads of one text see, `[length, heads · head_size]`; queries in blocks, to hold the score budget.
-    fn attend(&self, block: &Block, x: &Tensor) -> Computed<Tensor> {
+    fn attend(&self, block: &Block, x: &Tensor, task: Option<usize>) -> Computed<Tensor> {
         let (plan, length) = (&self.plan, x.dim(0)?);
-        let query = self.heads(&block.query, block.query_norm.as_ref(), x)?;
-        let key = self.heads(&block.key, block.key_norm.as_ref(), x)?;
+        let heads = |linear: &Linear, norm: &Option<Norm>| {
+            self.heads(linear.forward_for(task, x)?, norm.as_ref())
+        };
+        let query = heads(&block.query, &block.query_norm)?;
+        let key = heads(&block.key, &block.key_norm)?;
         let (query, key) = match &plan.positions {
             Positions::Rotary { frequencies, near, .. } => {
                 let near = near.as_ref().filter(|_| plan.reach(block.layer).is_some());
@@ -164,7 +187,7 @@ impl Encoder {
         };
         let query = (query * f64::from(plan.scale))?;
         let key = repeat(&key, plan.heads)?.t()?.contiguous()?;
-        let value = repeat(&self.heads(&block.value, None, x)?, plan.heads)?;
+        let value = repeat(&heads(&block.value, &None)?, plan.heads)?;
         let step = (SCORE_BUDGET / (plan.heads * length)).clamp(1, length);
         let contexts = (0..length).step_by(step).map(|start| {
             let rows = query.narrow(1, start, step.min(length - start))?.contiguous()?;
@@ -181,15 +204,16 @@ impl Encoder {
         context.transpose(0, 1)?.contiguous()?.reshape((length, plan.query_width()))
     }
 
-    /// Projects into heads, `[heads, length, head_size]`, and normalises each or all if there is a norm for it.
-    fn heads(&self, linear: &Linear, norm: Option<&Norm>, x: &Tensor) -> Computed<Tensor> {
+    /// Splits into heads, `[heads, length, head_size]`, and normalises each or all if there is a norm for it.
+    fn heads(&self, x: Tensor, norm: Option<&Norm>) -> Computed<Tensor> {
         let kind = self.plan.projection_norm;
         let normal = |of: ProjectionNorm, x: Tensor| match norm.filter(|_| kind == of) {
             Some(norm) => norm.forward(&x),
             None => Ok(x),
         };
-        let all = normal(ProjectionNorm::Whole, linear.forward(x)?)?;
-        let heads = all.reshape((x.dim(0)?, (), self.plan.head_size))?;
+        let length = x.dim(0)?;
+        let all = normal(ProjectionNorm::Whole, x)?;
+        let heads = all.reshape((length, (), self.plan.head_size))?;
         normal(ProjectionNorm::Heads, heads.transpose(0, 1)?.contiguous()?)
     }
 
@@ -262,13 +286,13 @@ impl Encoder {
         Ok(sum)
     }
 
-    fn feed_forward(&self, block: &Block, x: &Tensor) -> Computed<Tensor> {
-        let up = block.up.forward(x)?;
+    fn feed_forward(&self, block: &Block, x: &Tensor, task: Option<usize>) -> Computed<Tensor> {
+        let up = block.up.forward_for(task, x)?;
         let inner = match &block.gate {
             Some(gate) => (activate(&gate.forward(x)?, self.plan.activation)? * up)?,
             None => activate(&up, self.plan.activation)?,
         };
-        block.down.forward(&inner)
+        block.down.forward_for(task, &inner)
     }
 }
 
@@ -313,6 +337,8 @@ fn rows(table: &Tensor, ids: Vec<u32>) -> Computed<Tensor> {
 pub(crate) struct Linear {
     pub(crate) weight: Tensor,
     pub(crate) bias: Option<Tensor>,
+    /// For each task two small matrices, the second scaled: what is added is x·Aᵀ·Bᵀ.
+    pub(crate) tasks: Vec<[Tensor; 2]>,
 }
 
 impl Linear {
@@ -321,6 +347,15 @@ impl Linear {
         let y = x.matmul(&self.weight.t()?)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+
+    /// Returns y with what a task adds.
+    fn forward_for(&self, task: Option<usize>, x: &Tensor) -> Computed<Tensor> {
+        let y = self.forward(x)?;
+        match task.and_then(|task| self.tasks.get(task)) {
+            Some([first, second]) => y + x.matmul(&first.t()?)?.matmul(&second.t()?)?,
             None => Ok(y),
         }
     }
@@ -400,7 +435,21 @@ impl Loader<'_> {
         let bias = optional(bias, || {
             Ok(self.weights.bias(&part.stem, part.of)?.narrow(0, part.first, part.rows)?)
         })?;
-        Ok(Linear { weight: weight.narrow(0, part.first, part.rows)?, bias })
+        let tasks = self.tasks(&part, inputs)?;
+        Ok(Linear { weight: weight.narrow(0, part.first, part.rows)?, bias, tasks })
+    }
+
+    fn tasks(&self, part: &Part, inputs: usize) -> Result<Vec<[Tensor; 2]>, Error> {
+        let Some(Adapters { tasks, rank, scale }) = &self.plan.adapters else {
+            return Ok(Vec::new());
+        };
+        let count = tasks.len();
+        let first = self.weights.adapter(&part.stem, 'A', [count, *rank, inputs])?.values(inputs);
+        let second = self.weights.adapter(&part.stem, 'B', [count, part.of, *rank])?.values(*rank);
+        let first = Tensor::from_vec(first, (count, *rank, inputs), &Device::Cpu)?;
+        let second = Tensor::from_vec(second, (count, part.of, *rank), &Device::Cpu)?;
+        let second = (second.narrow(1, part.first, part.rows)? * f64::from(*scale))?;
+        (0..count).map(|task| Ok([first.get(task)?, second.get(task)?])).collect()
     }
 
     pub(super) fn norm(&self, slot: Slot) -> Result<Norm, Error> {

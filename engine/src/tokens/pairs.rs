@@ -84,8 +84,7 @@ impl Tokeniser {
                 let truncated = ids.len() > room;
                 ids.truncate(room);
                 ids.extend(&frame.behind);
-                let second = ids.len();
-                Tokens { ids, truncated, skipped: 0, second, is_query: false, spans: Vec::new() }
+                Tokens::of(ids, truncated)
             }
             (Kind::Asked(_), None) => unreachable!("the model that made a query reads it"),
             (Kind::Text(first), _) => self.side_by_side(first, document, limit)?,
@@ -109,7 +108,7 @@ impl Tokeniser {
         let ids = pair.get_ids().to_vec();
         let first_of_type_1 = pair.get_type_ids().iter().position(|kind| *kind > 0);
         let second = first_of_type_1.filter(|_| self.tells_texts_apart).unwrap_or(ids.len());
-        Ok(Tokens { ids, truncated: length > room, skipped: 0, second, is_query: false, spans: Vec::new() })
+        Ok(Tokens { second, ..Tokens::of(ids, length > room) })
     }
 
     fn whole(&self, text: &str, limit: usize) -> Result<Encoding, Error> {

@@ -54,6 +54,14 @@ impl Matrix {
         matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
     }
 
+    /// Returns all values, row after row; rows have so many.
+    pub(crate) fn values(&self, columns: usize) -> Vec<f32> {
+        let mut values = vec![0.0; self.rows * columns];
+        let view = self.view();
+        values.chunks_exact_mut(columns).enumerate().for_each(|(row, to)| view.read(row, to));
+        values
+    }
+
     /// Returns its rows.
     pub(crate) fn view(&self) -> View<'_> {
         let values = match &self.values {

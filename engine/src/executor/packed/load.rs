@@ -3,11 +3,11 @@
 use candle_core::Tensor;
 use modelfiles::recipe::Precision;
 
-use super::{Block, Encoder};
+use super::{Block, Encoder, Layer};
 use crate::{
     Error, Plan,
     architectures::{Architecture, Part, Slot},
-    executor::{optional, relative::sides, stock, token_table},
+    executor::{adapters::TaskRows, optional, relative::sides, stock, token_table},
     kernels::{Isa, Norm, Packed, ProjectionNorms, Relative, Shape, Source},
     plan::{NormKind, Placement, ProjectionNorm},
     weights::{View, Weights},
@@ -42,6 +42,7 @@ impl Loader<'_> {
             isa: self.isa,
             shape,
             tokens: token_table(plan, self.architecture, self.weights)?,
+            task_rows: TaskRows::load(plan, self.architecture, self.weights)?,
             added: self.added()?,
             second_type: self.second_type()?,
             embedding_norm: optional(plan.embedding_norm, || self.norm(Slot::EmbeddingNorm))?,
@@ -123,7 +124,7 @@ impl Loader<'_> {
         inputs: usize,
         has_bias: bool,
         precision: Precision,
-    ) -> Result<Packed, Error> {
+    ) -> Result<Layer, Error> {
         let parts = slots.iter().map(|slot| self.architecture.part(*slot, self.plan));
         let parts: Vec<_> = parts.collect();
         let matrix = |part: &Part| self.weights.matrix(&part.stem, part.of, inputs);
@@ -147,9 +148,35 @@ impl Loader<'_> {
             Precision::Int8 if inputs > MOST_INTEGER_INPUTS => Precision::Bf16,
             precision => precision,
         };
-        let read = |output: usize, to: &mut [f32]| read(&views, output, to);
-        let source = Source { inputs, bias, read: &read };
-        Ok(Packed::new(&source, self.isa.format(precision), self.isa.tile().1, self.threads))
+        let Some(adapters) = &self.plan.adapters else {
+            let read = |output: usize, to: &mut [f32]| read(&views, output, to);
+            let source = Source { inputs, bias, read: &read };
+            return Ok(Layer { weights: self.pack(&source, precision), tasks: None });
+        };
+        let (count, rank) = (adapters.tasks.len(), adapters.rank);
+        let part = &parts[0];
+        if parts.iter().any(|other| other.stem != part.stem) {
+            let what = "adapters of layers that lie apart";
+            return Err(Error::Unsupported(format!("{what} cannot run in this version")));
+        }
+        let second = self.weights.adapter(&part.stem, 'B', [count, part.of, rank])?;
+        let read = |output: usize, to: &mut [f32]| {
+            read(&views, output, &mut to[..inputs]);
+            for (task, to) in to[inputs..].chunks_exact_mut(rank).enumerate() {
+                second.view().read(task * part.of + part.first + output, to);
+                to.iter_mut().for_each(|x| *x *= adapters.scale);
+            }
+        };
+        let source = Source { inputs: inputs + adapters.rows(), bias, read: &read };
+        let weights = self.pack(&source, precision);
+        let first = self.weights.adapter(&part.stem, 'A', [count, rank, inputs])?;
+        let read = |output: usize, to: &mut [f32]| first.view().read(output, to);
+        let source = Source { inputs, bias: vec![0.0; adapters.rows()], read: &read };
+        Ok(Layer { weights, tasks: Some(self.pack(&source, Precision::F32)) })
+    }
+
+    fn pack(&self, source: &Source<'_>, precision: Precision) -> Packed {
+        Packed::new(source, self.isa.format(precision), self.isa.tile().1, self.threads)
     }
 
     /// Returns what is added to the rows of tokens: the position rows, each with the row of token type 0; that row
