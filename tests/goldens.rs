@@ -216,6 +216,7 @@ models! {
     deberta "deberta";
     nomic "nomic";
     nomic_hub "nomic-hub";
+    nomic_moe "nomic-moe";
     gte "gte";
     gte_hub "gte-hub";
     gte_ntk "gte-ntk";
@@ -400,6 +401,7 @@ fn the_plan_counts_every_byte_before_loading() {
         "mpnet",
         "deberta",
         "nomic",
+        "nomic-moe",
         "gte",
         "jina2",
         "jina2-code",

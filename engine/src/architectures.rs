@@ -63,6 +63,14 @@ pub(crate) enum Slot {
     Gate(usize),
     Up(usize),
     Down(usize),
+    /// What says through which experts a token passes.
+    Router(usize),
+    /// The layers into all experts, one below the other.
+    ExpertsUp(usize),
+    /// The layers out of them, likewise, each of which has its inputs as rows.
+    ExpertsDown(usize),
+    /// What stands before the name of their bias.
+    ExpertsBias(usize),
     /// The norm of the feed-forward layer: behind it or before it, as the plan says.
     OutputNorm(usize),
     /// The norm behind the feed-forward layer, where one stands before it too.
@@ -170,6 +178,7 @@ impl Plan {
             inner: 0,
             activation: Activation::Gelu,
             gated: false,
+            experts: None,
             biases: Biases::ALL,
             norm: NormKind::Layer,
             placement: Placement::After,
@@ -256,10 +265,14 @@ fn check(config: &Settings, plan: &Plan) -> Result<(), Error> {
         let (heads, groups) = (plan.heads, plan.kv_heads);
         return Err(config.error(format!("{heads} heads do not split into {groups} groups")));
     }
+    let such = |what: &str| {
+        Err(Error::Unsupported(format!("{what} of such a model cannot run in this version")))
+    };
     if plan.adapters.is_some() && (plan.gated || plan.token_types > 1) {
-        return Err(Error::Unsupported(
-            "adapters of such a model cannot run in this version".to_owned(),
-        ));
+        return such("adapters");
+    }
+    if plan.experts.is_some() && (plan.adapters.is_some() || plan.placement != Placement::After) {
+        return such("experts");
     }
     if plan.query_width() > most::WIDTH {
         return Err(config.error(format!("all heads are wider than {}", most::WIDTH)));

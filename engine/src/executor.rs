@@ -4,6 +4,7 @@
 //! looks at where texts begin and end.
 
 mod adapters;
+mod experts;
 pub(crate) mod packed;
 mod relative;
 pub(crate) mod stock;

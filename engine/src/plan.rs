@@ -199,6 +199,18 @@ impl Adapters {
     }
 }
 
+/// Feed-forward layers of which a token passes through a few: those that a router finds likeliest, each as much as its
+/// softmax over all of them says. They have no biases but one that all share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Experts {
+    /// For each layer of the encoder, whether it has them.
+    pub layers: Vec<bool>,
+    /// How many there are in such a layer.
+    pub count: usize,
+    /// How many a token passes through.
+    pub used: usize,
+}
+
 /// An encoder: embeddings, then blocks of self-attention and a feed-forward layer, each part added to what it reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -232,6 +244,8 @@ pub struct Plan {
     pub activation: Activation,
     /// Whether the feed-forward layer is down(act(gate(x)) · up(x)) instead of down(act(up(x))).
     pub gated: bool,
+    /// Which layers have several in place of that one.
+    pub experts: Option<Experts>,
     /// Which linear layers have biases.
     pub biases: Biases,
     /// Which norm every norm is, but for those of single heads.
@@ -278,6 +292,11 @@ impl Plan {
     /// Says whether a layer normalises what its attention reads, or what comes of it.
     pub(crate) fn has_attention_norm(&self, layer: usize) -> bool {
         layer > 0 || !self.bare_start
+    }
+
+    /// Returns the experts of a layer, where it has some.
+    pub(crate) fn experts(&self, layer: usize) -> Option<&Experts> {
+        self.experts.as_ref().filter(|experts| experts.layers[layer])
     }
 
     /// Returns the width of all queries of a token, which is also that of what attention gives.
@@ -348,7 +367,12 @@ impl Plan {
         let norm = self.norm.weights(h);
         let norms = self.placement.norms() * norm + projection_norms;
         let bare = if self.bare_start { norm } else { 0 };
-        self.layers as u64 * (attention + feed_forward + norms) - bare
+        let is_mixed = |layer: &usize| self.experts(*layer).is_some();
+        let mixed = (0..self.layers).filter(is_mixed).count() as u64;
+        let count = self.experts.as_ref().map_or(0, |experts| experts.count as u64);
+        let experts = count * (2 * h * inner + h) + h;
+        let all = self.layers as u64;
+        all * (attention + norms) + (all - mixed) * feed_forward + mixed * experts - bare
     }
 
     /// Says whether a layer is in the last third, where integers cost most of what a text means.
@@ -375,7 +399,8 @@ impl Plan {
         const BLOCK_BYTES: u64 = 2 << 20;
         // In f32, and once more as the inputs of the next product, for which they are widened where there are tasks.
         let bytes = if self.adapters.is_some() { 10 } else { 6 };
-        let block = BLOCK_BYTES.max((TILED_BLOCK_ROWS * bytes * self.inner) as u64);
+        let longer = self.experts.as_ref().map_or(1, |experts| experts.count / experts.used + 1);
+        let block = BLOCK_BYTES.max((TILED_BLOCK_ROWS * bytes * self.inner) as u64) * longer as u64;
         let rows =
             tokens as u64 * (self.hidden + 2 * self.query_width() + 2 * self.key_width()) as u64;
         let relative = self.relative.map_or(0, |relative| relative.rows());

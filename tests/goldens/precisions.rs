@@ -27,9 +27,16 @@ fn no_vector_depends_on_its_neighbours() {
     let threads = [1, 2, 3].map(|count| Arc::new(Threads::new(count)));
     for arithmetic in isas {
         for precision in PRECISIONS {
-            for model in
-                ["bert-mean", "qwen3", "gemma", "modernbert", "mpnet", "deberta", "jina2-code"]
-            {
+            for model in [
+                "bert-mean",
+                "qwen3",
+                "gemma",
+                "modernbert",
+                "mpnet",
+                "deberta",
+                "jina2-code",
+                "nomic-moe",
+            ] {
                 let recipe = at(&Recipe::default(), precision);
                 let embedders = threads.clone().map(|threads| {
                     let processor = Processor { arithmetic, threads };
@@ -83,6 +90,7 @@ fn narrower_numbers_stay_close() {
                 "mpnet",
                 "deberta",
                 "nomic",
+                "nomic-moe",
                 "gte",
                 "jina2",
                 "jina2-code",

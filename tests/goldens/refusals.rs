@@ -32,7 +32,18 @@ fn other_positions_and_attention_are_refused_by_name() {
         ("qwen3", "\"rope_scaling\": null", yarn, "rotary positions 'yarn'"),
         ("llama", "\"default\"", "\"dynamic\"", "rotary positions 'dynamic'"),
         ("nomic-hub", "\"prenorm\": false", "\"prenorm\": true", "'prenorm'"),
-        ("nomic-hub", "\"n_layer\"", "\"num_experts\": 8, \"n_layer\"", "a mixture of experts"),
+        (
+            "nomic-moe",
+            "\"moe_normalize_expert_weights\": false",
+            "\"moe_normalize_expert_weights\": true",
+            "'moe_normalize_expert_weights'",
+        ),
+        (
+            "nomic-moe",
+            "\"num_shared_experts\": 0",
+            "\"num_shared_experts\": 1",
+            "experts that all tokens share",
+        ),
         ("jina2", "\"geglu\"", "\"original\"", "feed-forward layer 'original'"),
         (
             "deberta",
@@ -89,6 +100,8 @@ fn hostile_sizes_are_refused() {
         ("gte-hub", "\"type_vocab_size\": 1", "\"type_vocab_size\": 1e30"),
         ("gemma", "\"query_pre_attn_scalar\": 12", "\"query_pre_attn_scalar\": 0"),
         ("llama-scaled", "\"factor\": 4.0", "\"factor\": 0"),
+        ("nomic-moe", "\"moe_top_k\": 2", "\"moe_top_k\": 9"),
+        ("nomic-moe", "\"num_experts\": 8", "\"num_experts\": 1e9"),
         ("deberta", "\"share_att_key\": false", "\"position_buckets\": 1"),
         ("rerank-deberta", "\"position_buckets\": 8", "\"position_buckets\": 200"),
         ("rerank-deberta", "\"position_buckets\": 8", "\"position_buckets\": 1e30"),

@@ -6,11 +6,13 @@
 
 mod layer;
 mod load;
+mod mixture;
 
 use std::{cell::RefCell, iter, sync::Mutex};
 
 use layer::{Layer, RowTasks};
 pub(crate) use load::Loader;
+use mixture::Mixture;
 
 use crate::{
     Error, Plan,
@@ -62,11 +64,21 @@ struct Block {
     attention_output: Layer,
     attention_norm: Option<Norm>,
     attention_after_norm: Option<Norm>,
+    inner: Inner,
+    output_norm: Norm,
+    output_after_norm: Option<Norm>,
+}
+
+/// The feed-forward layer of a block, or its experts.
+enum Inner {
+    One(Box<FeedForward>),
+    Mixture(Mixture),
+}
+
+struct FeedForward {
     gate: Option<Layer>,
     up: Layer,
     down: Layer,
-    output_norm: Norm,
-    output_after_norm: Option<Norm>,
 }
 
 /// What one pass works on: rows of hidden states, of projections, and of what attention makes of them.
@@ -135,7 +147,10 @@ impl Encoder {
                 pass.project(block, hidden, &mut pack.projected[..rows * self.shape.width()]);
                 pass.attend(block, &pack.projected, &mut pack.context);
                 pass.attention_output(block, &pack.context, hidden);
-                pass.feed_forward(block, hidden);
+                match &block.inner {
+                    Inner::One(layers) => pass.feed_forward(block, layers, hidden),
+                    Inner::Mixture(mixture) => pass.mix(mixture, &block.output_norm, hidden),
+                }
             }
             if let Some(norm) = &self.final_norm {
                 self.isa.norm(norm, hidden, self.plan.hidden);
@@ -264,12 +279,12 @@ impl Pass<'_> {
     }
 
     /// Adds to the hidden states what the feed-forward layer gives.
-    fn feed_forward(&self, block: &Block, hidden: &mut [f32]) {
+    fn feed_forward(&self, block: &Block, layers: &FeedForward, hidden: &mut [f32]) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
         let stride = stride(plan.inner);
         self.blocks(hidden, plan.hidden, |start, y, team, scratch| {
             let rows = y.len() / plan.hidden;
-            self.fill((y, start), Some(&block.output_norm), &block.up, scratch);
+            self.fill((y, start), Some(&block.output_norm), &layers.up, scratch);
             let Scratch { inputs, normal, inner, wide } = scratch;
             inner.grow(rows * stride);
             let mut inwards = |layer: &Layer, epilogue| {
@@ -281,17 +296,17 @@ impl Pass<'_> {
                     stride,
                 );
             };
-            match &block.gate {
-                None => inwards(&block.up, Epilogue::Write(plan.activation)),
+            match &layers.gate {
+                None => inwards(&layers.up, Epilogue::Write(plan.activation)),
                 Some(gate) => {
                     inwards(gate, Epilogue::Write(plan.activation));
-                    inwards(&block.up, Epilogue::Multiply);
+                    inwards(&layers.up, Epilogue::Multiply);
                 }
             }
             let from = Rows { values: inner, stride, width: plan.inner };
-            block.down.fill(isa, &from, rows, self.tasks(start), (inputs, wide));
+            layers.down.fill(isa, &from, rows, self.tasks(start), (inputs, wide));
             let norms = (Some(&block.output_norm), block.output_after_norm.as_ref());
-            self.add(team, (&block.down.weights, inputs, rows), norms, normal, y);
+            self.add(team, (&layers.down.weights, inputs, rows), norms, normal, y);
         });
     }
 
@@ -364,9 +379,20 @@ impl Pass<'_> {
         width: usize,
         work: impl Fn(usize, &mut [f32], Team<'_>, &mut Scratch) + Sync,
     ) {
+        self.blocks_of(self.encoder.block_rows(), y, width, work);
+    }
+
+    /// Does the same with blocks of at most so many rows.
+    fn blocks_of(
+        &self,
+        most: usize,
+        y: &mut [f32],
+        width: usize,
+        work: impl Fn(usize, &mut [f32], Team<'_>, &mut Scratch) + Sync,
+    ) {
         let rows = y.len() / width;
         // Blocks alike: a short one at the end would read all weights for a few rows.
-        let most = rows.div_ceil(rows.div_ceil(self.encoder.block_rows()).max(1)).max(1);
+        let most = rows.div_ceil(rows.div_ceil(most).max(1)).max(1);
         let threads = self.team.threads();
         if threads == 1 || rows < ROWS_PER_THREAD * threads {
             return SCRATCH.with_borrow_mut(|scratch| {

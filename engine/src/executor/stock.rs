@@ -10,6 +10,7 @@ use crate::{
     architectures::{Architecture, Part, Slot},
     executor::{
         adapters::TaskRows,
+        experts::{Files, share},
         optional,
         relative::{Sides, sides},
         token_table,
@@ -37,6 +38,12 @@ pub(crate) struct Encoder {
     final_norm: Option<Norm>,
 }
 
+/// The feed-forward layer of a block, or its experts.
+enum Inner {
+    One { gate: Option<Linear>, up: Linear, down: Linear },
+    Experts { router: Linear, experts: Vec<[Linear; 2]>, bias: Tensor, used: usize },
+}
+
 /// What all blocks know of a pack: the lengths of its texts, and their task.
 #[derive(Clone, Copy)]
 struct Way<'a> {
@@ -55,9 +62,7 @@ struct Block {
     attention_output: Linear,
     attention_norm: Option<Norm>,
     attention_after_norm: Option<Norm>,
-    gate: Option<Linear>,
-    up: Linear,
-    down: Linear,
+    inner: Inner,
     output_norm: Norm,
     output_after_norm: Option<Norm>,
 }
@@ -287,12 +292,28 @@ impl Encoder {
     }
 
     fn feed_forward(&self, block: &Block, x: &Tensor, task: Option<usize>) -> Computed<Tensor> {
-        let up = block.up.forward_for(task, x)?;
-        let inner = match &block.gate {
-            Some(gate) => (activate(&gate.forward(x)?, self.plan.activation)? * up)?,
-            None => activate(&up, self.plan.activation)?,
-        };
-        block.down.forward_for(task, &inner)
+        let activation = self.plan.activation;
+        match &block.inner {
+            Inner::One { gate, up, down } => {
+                let up = up.forward_for(task, x)?;
+                let inner = match gate {
+                    Some(gate) => (activate(&gate.forward(x)?, activation)? * up)?,
+                    None => activate(&up, activation)?,
+                };
+                down.forward_for(task, &inner)
+            }
+            Inner::Experts { router, experts, bias, used } => {
+                let mut shares = router.forward(x)?.to_vec2()?;
+                shares.iter_mut().for_each(|row| share(row, *used));
+                let shares = Tensor::new(shares, &Device::Cpu)?;
+                let mut y = x.zeros_like()?.broadcast_add(bias)?;
+                for (expert, [up, down]) in experts.iter().enumerate() {
+                    let found = down.forward(&activate(&up.forward(x)?, activation)?)?;
+                    y = (y + found.broadcast_mul(&shares.narrow(1, expert, 1)?)?)?;
+                }
+                Ok(y)
+            }
+        }
     }
 }
 
@@ -408,11 +429,36 @@ impl Loader<'_> {
                 self.norm(Slot::AttentionNorm(layer))
             })?,
             attention_after_norm: optional(again, || self.norm(Slot::AttentionAfterNorm(layer)))?,
-            gate: optional(plan.gated, || self.linear(Slot::Gate(layer), h, biases.up))?,
-            up: self.linear(Slot::Up(layer), h, biases.up)?,
-            down: self.linear(Slot::Down(layer), plan.inner, biases.down)?,
+            inner: self.inner(layer)?,
             output_norm: self.norm(Slot::OutputNorm(layer))?,
             output_after_norm: optional(around, || self.norm(Slot::OutputAfterNorm(layer)))?,
+        })
+    }
+
+    fn inner(&self, layer: usize) -> Result<Inner, Error> {
+        let (plan, h, biases) = (self.plan, self.plan.hidden, self.plan.biases);
+        let Some(experts) = plan.experts(layer) else {
+            return Ok(Inner::One {
+                gate: optional(plan.gated, || self.linear(Slot::Gate(layer), h, biases.up))?,
+                up: self.linear(Slot::Up(layer), h, biases.up)?,
+                down: self.linear(Slot::Down(layer), plan.inner, biases.down)?,
+            });
+        };
+        let plain = |weight: Tensor| Linear { weight, bias: None, tasks: Vec::new() };
+        let at = (layer, experts.count);
+        let files = Files::open(plan, self.architecture, self.weights, at)?;
+        let tensor =
+            |matrix: &Matrix, rows| Tensor::from_vec(matrix.values(h), (rows, h), &Device::Cpu);
+        let [up, down] =
+            [&files.up, &files.down].map(|all| tensor(all, experts.count * plan.inner));
+        let (up, down) = (up?, down?);
+        let part = |all: &Tensor, expert: usize| all.narrow(0, expert * plan.inner, plan.inner);
+        let expert = |i| Ok([plain(part(&up, i)?), plain(part(&down, i)?.t()?.contiguous()?)]);
+        Ok(Inner::Experts {
+            router: plain(tensor(&files.router, experts.count)?),
+            experts: (0..experts.count).map(expert).collect::<Result<_, Error>>()?,
+            bias: Tensor::from_vec(files.bias, h, &Device::Cpu)?,
+            used: experts.used,
         })
     }
 

@@ -3,13 +3,13 @@
 use candle_core::Tensor;
 use modelfiles::recipe::Precision;
 
-use super::{Block, Encoder, Layer};
+use super::{Block, Encoder, FeedForward, Inner, Layer, Mixture};
 use crate::{
     Error, Plan,
     architectures::{Architecture, Part, Slot},
-    executor::{adapters::TaskRows, optional, relative::sides, stock, token_table},
+    executor::{adapters::TaskRows, experts::Files, optional, relative::sides, stock, token_table},
     kernels::{Isa, Norm, Packed, ProjectionNorms, Relative, Shape, Source},
-    plan::{NormKind, Placement, ProjectionNorm},
+    plan::{Experts, NormKind, Placement, ProjectionNorm},
     weights::{View, Weights},
 };
 
@@ -55,7 +55,7 @@ impl Loader<'_> {
 
     fn block(&self, layer: usize) -> Result<Block, Error> {
         let (plan, biases) = (self.plan, self.plan.biases);
-        let (h, inner, query) = (plan.hidden, plan.inner, plan.query_width());
+        let (h, query) = (plan.hidden, plan.query_width());
         let projections = [Slot::Query(layer), Slot::Key(layer), Slot::Value(layer)];
         let linear = |slot, inputs, bias| self.linear(&[slot], inputs, bias, self.precision);
         let around = plan.placement == Placement::Around;
@@ -75,11 +75,54 @@ impl Loader<'_> {
                 self.norm(Slot::AttentionNorm(layer))
             })?,
             attention_after_norm: optional(again, || self.norm(Slot::AttentionAfterNorm(layer)))?,
+            inner: self.inner(layer)?,
+            output_norm: self.norm(Slot::OutputNorm(layer))?,
+            output_after_norm: optional(around, || self.norm(Slot::OutputAfterNorm(layer)))?,
+        })
+    }
+
+    fn inner(&self, layer: usize) -> Result<Inner, Error> {
+        let (plan, biases) = (self.plan, self.plan.biases);
+        if let Some(experts) = plan.experts(layer) {
+            return self.mixture(layer, experts).map(Inner::Mixture);
+        }
+        let (h, inner) = (plan.hidden, plan.inner);
+        let linear = |slot, inputs, bias| self.linear(&[slot], inputs, bias, self.precision);
+        Ok(Inner::One(Box::new(FeedForward {
             gate: optional(plan.gated, || linear(Slot::Gate(layer), h, biases.up))?,
             up: linear(Slot::Up(layer), h, biases.up)?,
             down: linear(Slot::Down(layer), inner, biases.down)?,
-            output_norm: self.norm(Slot::OutputNorm(layer))?,
-            output_after_norm: optional(around, || self.norm(Slot::OutputAfterNorm(layer)))?,
+        })))
+    }
+
+    fn mixture(&self, layer: usize, experts: &Experts) -> Result<Mixture, Error> {
+        let (plan, h, inner) = (self.plan, self.plan.hidden, self.plan.inner);
+        let at = (layer, experts.count);
+        let files = Files::open(plan, self.architecture, self.weights, at)?;
+        let pack = |rows: View<'_>, precision| {
+            let read = |output: usize, to: &mut [f32]| rows.read(output, to);
+            self.pack(&Source { inputs: h, bias: vec![0.0; rows.rows], read: &read }, precision)
+        };
+        let expert = |expert: usize| {
+            let up = pack(files.up.view().part(expert * inner, inner), self.precision);
+            let down = files.down.view().part(expert * inner, inner);
+            let mut turned = vec![0.0; h * inner];
+            let mut row = vec![0.0; h];
+            for input in 0..inner {
+                down.read(input, &mut row);
+                row.iter().enumerate().for_each(|(output, x)| turned[output * inner + input] = *x);
+            }
+            let read = |output: usize, to: &mut [f32]| {
+                to.copy_from_slice(&turned[output * inner..][..inner]);
+            };
+            let source = Source { inputs: inner, bias: vec![0.0; h], read: &read };
+            [up, self.pack(&source, self.precision)]
+        };
+        Ok(Mixture {
+            router: pack(files.router.view(), Precision::F32),
+            experts: (0..experts.count).map(expert).collect(),
+            bias: files.bias,
+            used: experts.used,
         })
     }
 
