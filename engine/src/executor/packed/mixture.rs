@@ -20,7 +20,8 @@ pub(super) struct Mixture {
 }
 
 impl Mixture {
-    /// Adds to hidden states what their experts give. A row meets its experts in their order, whatever stands beside it.
+    /// Adds to hidden states what their experts give. A row meets its experts in their order, whatever stands beside
+    /// it.
     pub(super) fn add(
         &self,
         (isa, team): (Isa, Team<'_>),
@@ -82,7 +83,8 @@ fn pass(
 }
 
 impl Pass<'_> {
-    /// Adds to the hidden states what experts give. An expert sees some of the rows of a block only, so blocks are longer.
+    /// Adds to the hidden states what experts give. An expert sees some of the rows of a block only, so blocks are
+    /// longer.
     pub(super) fn mix(&self, mixture: &Mixture, norm: &Norm, hidden: &mut [f32]) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
         let most = self.encoder.block_rows() * mixture.experts.len() / mixture.used.max(1);
