@@ -3,14 +3,16 @@
 //! `cargo bench -p engine --bench engine -- FOLDER/ [WORD…]`, where FOLDER (with a slash) holds all-MiniLM-L6-v2 in
 //! Hugging Face layout. Words choose: `f32`, `bf16`, `int8` (default all), `short`, `mixed`, `long` (default all),
 //! `shapes` adds bge-base, bge-m3 and Qwen3-0.6B with random weights, `stock` adds plain candle, `quality` compares
-//! precisions with f32, `deep` adds a text of 8,192 tokens, `budget` tries sizes of batches; `isa=avx512bf16` and the
-//! like choose another instruction set than the best.
+//! precisions with f32, `deep` adds a text of 8,192 tokens, `budget` tries sizes of batches, `rows` measures a static
+//! model and nothing else; `isa=avx512bf16` and the like choose another instruction set than the best.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 #[path = "corpora.rs"]
 mod corpora;
 #[path = "peaks.rs"]
 mod peaks;
+#[path = "rows.rs"]
+mod rows;
 #[path = "shapes.rs"]
 mod shapes;
 
@@ -39,6 +41,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     };
     let asked = |word: &str| words.iter().any(|other| other == word);
+    if asked("rows") {
+        println!("{}", rows::measure(Path::new(folder), &processor(1))?);
+        return Ok(());
+    }
     let chosen = |all: &[&'static str]| {
         let some: Vec<_> = all.iter().copied().filter(|word| asked(word)).collect();
         if some.is_empty() { all.to_vec() } else { some }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod files;
+mod images;
 mod torch;
 
 use std::fs;

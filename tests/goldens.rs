@@ -2,8 +2,12 @@
 //! against goldens that `goldens/make.py` made.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "goldens/candle.rs"]
+mod candle;
 #[path = "goldens/hub.rs"]
 mod hub;
+#[path = "goldens/images.rs"]
+mod images;
 #[path = "goldens/outputs.rs"]
 mod outputs;
 #[path = "goldens/precisions.rs"]
@@ -160,9 +164,9 @@ macro_rules! models {
             let folder = format!("{}/../tests/goldens/models", env!("CARGO_MANIFEST_DIR"));
             let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
             for path in names.filter(|path| path.is_dir()) {
-                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-                let is_tested = [$($model),*].contains(&name.as_str()) || WAITING.contains(&name.as_str())
-                    || RERANKERS.contains(&name.as_str()) || SPARSE.contains(&name.as_str());
+                let name = &path.file_name().unwrap().to_str().unwrap();
+                let is_tested = [$($model),*].contains(name)
+                    || RERANKERS.contains(name) || SPARSE.contains(name) || images::MODELS.contains(name);
                 assert!(is_tested, "{name}");
             }
         }
@@ -179,9 +183,6 @@ const RERANKERS: &[&str] = &[
     "rerank-qwen3",
     "rerank-xlm-roberta",
 ];
-
-/// Goldens of what cannot run yet.
-const WAITING: &[&str] = &["clip"];
 
 /// Goldens without a vector, see outputs.rs.
 const SPARSE: &[&str] = &["splade-bert", "splade-distilbert", "splade-sum", "splade-router"];
@@ -282,21 +283,6 @@ fn a_decoder_that_looks_both_ways() {
         let (files, _folder) = reconfigured(model, "{\n", "{\n\"is_causal\": false,\n");
         let recipe = Recipe { pooling: Some(pooling), ..Recipe::default() };
         check(&files, &recipe, Prompt::Default, cases);
-    }
-}
-
-#[test]
-fn truncation_on_the_left() {
-    let recipe = Recipe { truncation_side: Some(Side::Left), ..Recipe::default() };
-    check(&files("bert-mean"), &recipe, Prompt::Default, &golden("bert-mean").truncation["left"]);
-}
-
-#[test]
-fn query_and_document_prompts() {
-    for model in ["bert-prompts", "bert-instruct", "gemma", "qwen3"] {
-        let tasks = golden(model).tasks;
-        check(&files(model), &Recipe::default(), Prompt::Query, &tasks["query"]);
-        check(&files(model), &Recipe::default(), Prompt::Document, &tasks["document"]);
     }
 }
 

@@ -11,6 +11,7 @@ mod edge;
 mod embed;
 mod fairness;
 mod hub;
+mod images;
 mod keep_alive;
 mod limits;
 mod lists;

@@ -7,6 +7,7 @@ mod commands;
 mod description;
 mod embedding;
 mod failure;
+mod images;
 mod import;
 mod moment;
 mod output;

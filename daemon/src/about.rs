@@ -32,8 +32,10 @@ pub(crate) fn describe(
 
 fn known(description: &Description) -> Value {
     let capability = if description.scoring.is_some() { "reranking" } else { "embedding" };
+    let vision = description.images.then_some("vision");
+    let capabilities: Vec<&str> = [capability].into_iter().chain(vision).collect();
     json!({
-        "capabilities": [capability],
+        "capabilities": capabilities,
         "model_type": human::number(description.parameters),
         "file_type": description.stored_as,
         "context_length": description.plan.context_length(),

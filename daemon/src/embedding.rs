@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine::{Embedder, Output, Outputs, Overflow, Scoring, Vectors};
+use engine::{Description, Embedder, Output, Outputs, Overflow, Scoring, Vectors};
 use futures_util::StreamExt as _;
 use modelfiles::KeepAlive;
 
@@ -23,6 +23,9 @@ use tokenising::tokenise;
 /// Inputs of a request: beyond this the answer alone would fill the memory.
 const MOST_INPUTS: usize = 1 << 18;
 
+/// What an image counts at least: so much text takes about as long.
+const IMAGE_BYTES: usize = 1 << 20;
+
 /// What is to be embedded.
 pub(crate) enum Input {
     /// A text.
@@ -31,6 +34,8 @@ pub(crate) enum Input {
     Ids(Vec<u32>),
     /// A query and a document, for a reranker.
     Pair(Arc<Query>, String),
+    /// The file of an image.
+    Image(Vec<u8>),
 }
 
 /// A query of many documents, which is tokenised once.
@@ -64,6 +69,8 @@ impl Input {
             Self::Text(text) => text.len(),
             Self::Ids(ids) => size_of_val(ids.as_slice()),
             Self::Pair(query, document) => query.text.len() + document.len(),
+            // A small file may hold a large image.
+            Self::Image(file) => file.len().max(IMAGE_BYTES),
         }
     }
 }
@@ -144,9 +151,11 @@ pub(crate) async fn embed(
     request: Request,
     write: impl FnMut(Outputs, &Vectors) -> Result<(), Error> + Send,
 ) -> Result<Embedded, Error> {
-    let is_embedder = |embedder: &Embedder| match embedder.description().scoring {
-        Some(_) => Err(unable(model, "embeddings; it is a reranker")),
-        None => Ok(()),
+    let has_images = request.inputs.iter().any(|input| matches!(input, Input::Image(_)));
+    let is_embedder = |embedder: &Embedder| match embedder.description() {
+        Description { scoring: Some(_), .. } => Err(unable(model, "embeddings; it is a reranker")),
+        Description { images: false, .. } if has_images => Err(unable(model, "images")),
+        _ => Ok(()),
     };
     Ok(compute(app, model, request, is_embedder, write).await?.0)
 }

@@ -70,6 +70,8 @@ impl From<engine::Error> for Error {
             engine::Error::TooLong { .. }
             | engine::Error::NoRoom
             | engine::Error::NoTokens
+            | engine::Error::NoImages
+            | engine::Error::Image(_)
             | engine::Error::Tokenizer(_) => Self::BadRequest(error.to_string()),
             engine::Error::Unsupported(_) | engine::Error::Repository { .. } => {
                 Self::Internal(error.to_string())

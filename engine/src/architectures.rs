@@ -1,6 +1,7 @@
 //! Which `model_type`s can run: the table that a new architecture adds a line to.
 
 mod bert;
+mod clip;
 mod deberta2;
 mod distilbert;
 mod dpr;
@@ -35,6 +36,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Slot {
     TokenTable,
+    /// The layer that reads the patches of an image.
+    Patches,
+    /// The row before them.
+    Class,
     PositionTable,
     TypeTable,
     EmbeddingNorm,
@@ -79,6 +84,9 @@ pub(crate) enum Slot {
     FinalNorm,
 }
 
+/// Computes a plan from `config.json`.
+type ReadPlan = fn(&Settings) -> Result<Plan, Error>;
+
 /// An architecture: how its configuration reads and what its tensors are called.
 pub(crate) struct Architecture {
     /// The `model_type`s that it serves.
@@ -89,7 +97,9 @@ pub(crate) struct Architecture {
     /// Whether a tensor that holds gate and up layer begins with the gate.
     gate_first: bool,
     /// Computes the plan from `config.json`.
-    plan: fn(&Settings) -> Result<Plan, Error>,
+    plan: ReadPlan,
+    /// Computes the plan of the encoder of images, if there is one.
+    images: Option<ReadPlan>,
     /// Names the tensor of a slot, without prefix and without `.weight` or `.bias`. Layers of the same name lie in
     /// one tensor, behind one another.
     stem: fn(Slot, &Plan) -> String,
@@ -114,6 +124,7 @@ impl Architecture {
         own_code: &[],
         gate_first: false,
         plan: |config| Err(config.error("no architecture")),
+        images: None,
         stem: |slot, _| absent(slot),
     };
 
@@ -184,6 +195,7 @@ impl Plan {
             placement: Placement::After,
             bare_start: false,
             epsilon: 0.0,
+            patches: None,
             vocabulary: 0,
             embedding_scale: 1.0,
             positions: Positions::None { context: 0 },
@@ -197,6 +209,7 @@ impl Plan {
 /// Where two serve the same `model_type`, the first that knows the code of a repository does.
 static ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
+    clip::ARCHITECTURE,
     deberta2::ARCHITECTURE,
     distilbert::ARCHITECTURE,
     dpr::ARCHITECTURE,
@@ -239,6 +252,17 @@ pub(crate) fn plan(config: &Settings) -> Result<(&'static Architecture, Plan), E
     let plan = (architecture.plan)(config)?;
     check(config, &plan)?;
     Ok((architecture, plan))
+}
+
+/// Returns the plan of the encoder of images that stands beside the one of texts, if there is one.
+pub(crate) fn image_plan(
+    architecture: &Architecture,
+    config: &Settings,
+) -> Result<Option<Plan>, Error> {
+    let Some(plan) = architecture.images else { return Ok(None) };
+    let plan = plan(config)?;
+    check(config, &plan)?;
+    Ok(Some(plan))
 }
 
 /// Says whether a reference to code, as `repository--module.Class`, ends with these parts.

@@ -8,19 +8,19 @@ use modelfiles::recipe::{Pooling, Precision, Recipe};
 
 use crate::{
     Error, Files, Output, Outputs, Plan, Processor, Vectors, architectures,
-    executor::Encoder,
-    heads::{self, Heads, Loading, Pass},
+    heads::{self, Loading},
     processor::Arithmetic,
     repository::{Repository, Scoring, Step},
     threads::Team,
     tokens::{Overflow, Prompt, Query, Task, Tokeniser, Tokens},
+    tower::{self, Tower},
 };
 
 /// Tokens of one forward pass, unless a single text has more: beyond this the working set leaves the cache.
 const PACK_TOKENS: usize = 256;
 /// Tokens that callers give at once for each thread, unless a single text has more: a few packs, so that threads end
 /// together, and few enough that whoever comes next does not wait long.
-const BATCH_TOKENS: usize = 1024;
+pub(crate) const BATCH_TOKENS: usize = 1024;
 /// Fewer tokens than this are not worth a pass beside another.
 const LEAST_PACK_TOKENS: usize = 32;
 /// A pass of fewer multiplications is over before another thread is awake.
@@ -49,6 +49,8 @@ pub struct Description {
     pub prompts: BTreeMap<String, String>,
     /// The prompt before texts of which nothing is said, if there is one.
     pub default_prompt: Option<String>,
+    /// Whether it also reads images.
+    pub images: bool,
     /// What makes a score of the number that comes out, if the model is a reranker and no embedder.
     pub scoring: Option<Scoring>,
     /// What a query is there for unless a request says it, if the model is a reranker that is told so.
@@ -68,8 +70,8 @@ pub struct Embedder {
     description: Description,
     processor: Processor,
     tokeniser: Tokeniser,
-    encoder: Encoder,
-    heads: Heads,
+    texts: Tower,
+    images: Option<Tower>,
     dimensions: Option<usize>,
 }
 
@@ -80,33 +82,28 @@ pub fn describe(
     processor: &Processor,
 ) -> Result<Description, Error> {
     let repository = Repository::open(files, recipe)?;
-    let (_, plan) = architectures::plan(&repository.config)?;
+    let (architecture, plan) = architectures::plan(&repository.config)?;
+    let images = architectures::image_plan(architecture, &repository.config)?;
     let weights = repository.weights()?;
     let precision = processor.precision(recipe.precision);
-    description(&repository, plan, weights.census(), (processor, precision))
+    description(&repository, (plan, images), weights.census(), (processor, precision))
 }
 
 fn description(
     repository: &Repository<'_>,
-    plan: Plan,
+    (plan, images): (Plan, Option<Plan>),
     (parameters, dtype): (u64, Option<candle_core::DType>),
     (processor, precision): (&Processor, Precision),
 ) -> Result<Description, Error> {
     let context = plan.context_length();
     let max_tokens = repository.max_tokens.unwrap_or(context).clamp(1, context);
-    let mut dimensions = plan.hidden * repository.pooling.modes.len();
-    let mut dense_weights =
-        repository.sparse.as_ref().map_or(0, |step| step.weights(plan.hidden, plan.vocabulary));
-    for step in &repository.steps {
-        if let Step::Dense { folder, inputs, outputs, .. } = step {
-            if *inputs != dimensions {
-                let problem = format!("takes {inputs} values, there are {dimensions}");
-                return Err(Error::file(format!("{folder}config.json"), problem));
-            }
-            dimensions = *outputs;
-            dense_weights += (inputs * outputs + outputs) as u64;
-        }
-    }
+    let pooled = plan.hidden * repository.pooling.modes.len();
+    let (mut dimensions, dense_weights) = tower::behind(&repository.steps, pooled)?;
+    let sparse = repository.sparse.as_ref();
+    let sparse_weights = sparse.map_or(0, |step| step.weights(plan.hidden, plan.vocabulary));
+    let image_weights =
+        images.as_ref().map(|plan| tower::image_weights(repository, plan, dimensions));
+    let image_weights = image_weights.transpose()?.unwrap_or(0);
     let (outputs, mut pooling) = (repository.outputs(), repository.pooling.modes.clone());
     if repository.question.is_some() {
         dimensions = 1;
@@ -114,10 +111,11 @@ fn description(
     if repository.predicts() {
         (dimensions, pooling) = (plan.vocabulary, vec![Pooling::Splade]);
     }
-    // A request may ask for as many tokens as the model was made for.
-    let at_once = context.max(BATCH_TOKENS * processor.threads.count());
-    let arena = plan.arena_bytes(at_once, context, processor.threads.count());
-    let memory = |precision| processor.weight_bytes(&plan, precision) + 4 * dense_weights + arena;
+    let memory = |precision| {
+        let of = |plan: &Plan| tower::memory_bytes(plan, (processor, precision));
+        let weights = dense_weights + sparse_weights + image_weights;
+        of(&plan) + images.as_ref().map_or(0, of) + 4 * weights
+    };
     let precisions = [Precision::F32, Precision::Bf16, Precision::Int8];
     Ok(Description {
         parameters,
@@ -135,6 +133,7 @@ fn description(
         precision,
         memory_bytes: memory(precision),
         memory_at: precisions.map(|precision| (precision, memory(precision))).to_vec(),
+        images: images.is_some(),
         plan,
     })
 }
@@ -149,24 +148,25 @@ impl Embedder {
     pub fn load(files: &Files, recipe: &Recipe, processor: &Processor) -> Result<Self, Error> {
         let repository = Repository::open(files, recipe)?;
         let (architecture, plan) = architectures::plan(&repository.config)?;
-        let mut weights = repository.weights()?;
+        let image_plan = architectures::image_plan(architecture, &repository.config)?;
         let precision = processor.precision(recipe.precision);
-        let census = weights.census();
-        let (encoder, tokeniser) = std::thread::scope(|scope| {
-            let tokeniser = scope.spawn(|| Tokeniser::open(&repository, &plan));
-            let encoder = Encoder::load(&plan, architecture, &mut weights, processor, precision);
-            (encoder, tokeniser.join())
-        });
-        let tokeniser = tokeniser.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let loading =
             Loading { repository: &repository, architecture, plan: &plan, processor, precision };
-        let heads = Heads::load(loading, &tokeniser)?;
+        let of_images = |plan| Tower::of_images(Loading { plan, ..loading });
+        let (encoder, images, tokeniser) = std::thread::scope(|scope| {
+            let tokeniser = scope.spawn(|| Tokeniser::open(&repository, &plan));
+            let encoder = tower::encoder(loading);
+            (encoder, image_plan.as_ref().map(of_images).transpose(), tokeniser.join())
+        });
+        let tokeniser = tokeniser.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let texts = Tower::of_texts(loading, encoder?, &tokeniser)?;
+        let (plans, census) = ((plan.clone(), image_plan), repository.weights()?.census());
         Ok(Self {
-            heads,
             tokeniser,
+            texts,
+            images: images?.flatten(),
             dimensions: repository.dimensions,
-            description: description(&repository, plan, census, (processor, precision))?,
-            encoder: encoder?,
+            description: description(&repository, plans, census, (processor, precision))?,
             processor: processor.clone(),
         })
     }
@@ -219,6 +219,11 @@ impl Embedder {
         self.tokeniser.encode(text, prompt, limit, overflow)
     }
 
+    /// Makes an image ready, from the bytes of a file; what comes of it is embedded like the tokens of a text.
+    pub fn image(&self, file: &[u8]) -> Result<Tokens, Error> {
+        self.images.as_ref().ok_or(Error::NoImages)?.look(file)
+    }
+
     /// Returns a task of the model; its tokens are those of texts behind its prompt, and are told so by
     /// [`Tokens::for_task`].
     pub fn task(&self, name: &str) -> Option<Task<'_>> {
@@ -259,11 +264,12 @@ impl Embedder {
     pub fn run(&self, texts: &[(&Tokens, Output)]) -> Result<Vec<Option<Vectors>>, Error> {
         let turn = self.processor.threads.turn();
         let mut vectors = vec![None; texts.len()];
-        let (bare, rest) = (0..texts.len()).partition(|i| self.heads.skips_encoder(texts[*i].0));
+        let (bare, rest) =
+            (0..texts.len()).partition(|i| self.texts.heads.skips_encoder(texts[*i].0));
         for place in Vec::into_iter(bare) {
             let (tokens, output) = texts[place];
             let width = self.description.plan.hidden;
-            let found = self.heads.without_encoder(tokens, width, self.wanted(output))?;
+            let found = self.texts.heads.without_encoder(tokens, width, self.wanted(output))?;
             vectors[place] = self.finish(found, output);
         }
         let (long, rest) = self.long_and_rest(texts, rest, turn.threads());
@@ -271,7 +277,10 @@ impl Embedder {
             let found = self.embed_pack(texts, &[*place], Team::Together(&turn))?;
             vectors[*place] = found.into_iter().next().flatten();
         }
-        let packs = self.packs(texts, rest, turn.threads());
+        let (images, rest): (Vec<usize>, _) =
+            rest.into_iter().partition(|i| texts[*i].0.is_image());
+        let mut packs = self.packs(texts, rest, turn.threads());
+        packs.extend(self.packs(texts, images, turn.threads()));
         if let [pack] = &packs[..] {
             let worth = self.is_worth_sharing(texts, pack);
             let team = if worth { Team::Together(&turn) } else { Team::Alone };
@@ -302,13 +311,10 @@ impl Embedder {
         pack: &[usize],
         team: Team<'_>,
     ) -> Result<Vec<Option<Vectors>>, Error> {
-        let tokens: Vec<&Tokens> = pack.iter().map(|i| texts[*i].0).collect();
         let wanted = pack.iter().map(|i| (texts[*i].0, self.wanted(texts[*i].1)));
         let wanted: Vec<(&Tokens, Outputs)> = wanted.collect();
-        let heads = |hidden: &[f32], starts: &[usize]| {
-            self.heads.forward(Pass { hidden, starts, texts: &wanted, team })
-        };
-        let pooled = self.encoder.forward(&tokens, team, heads)?;
+        let Some((first, _)) = wanted.first() else { return Ok(Vec::new()) };
+        let pooled = self.tower(first).run(&wanted, team)?;
         let outputs = pack.iter().map(|i| texts[*i].1);
         Ok(pooled.into_iter().zip(outputs).map(|(v, output)| self.finish(v, output)).collect())
     }
@@ -325,26 +331,28 @@ impl Embedder {
         places: Vec<usize>,
         threads: usize,
     ) -> (Vec<usize>, Vec<usize>) {
-        let work = places.iter().map(|i| self.work(texts[*i].0.ids.len()));
+        let work = places.iter().map(|i| self.work(texts[*i].0));
         let share = work.sum::<u64>() / threads as u64;
         let is_long = |i: &usize| {
-            let tokens = texts[*i].0.ids.len();
-            threads > 1 && tokens > PACK_TOKENS && self.work(tokens) > share
+            let tokens = texts[*i].0;
+            threads > 1 && tokens.ids.len() > PACK_TOKENS && self.work(tokens) > share
         };
         places.into_iter().partition(is_long)
     }
 
     fn is_worth_sharing(&self, texts: &[(&Tokens, Output)], pack: &[usize]) -> bool {
-        let work: u64 = pack.iter().map(|i| self.work(texts[*i].0.ids.len())).sum();
+        let work: u64 = pack.iter().map(|i| self.work(texts[*i].0)).sum();
         work >= LEAST_SHARED_WORK && self.processor.arithmetic != Arithmetic::Stock
     }
 
-    /// Returns how many multiplications a text of so many tokens takes.
-    fn work(&self, tokens: usize) -> u64 {
-        let plan = &self.description.plan;
-        let linear = 2 * plan.hidden * (plan.query_width() + plan.key_width())
-            + (2 + usize::from(plan.gated)) * plan.hidden * plan.inner;
-        (plan.layers * tokens * (linear + 2 * plan.query_width() * tokens)) as u64
+    /// Returns what computes these.
+    fn tower(&self, tokens: &Tokens) -> &Tower {
+        self.images.as_ref().filter(|_| tokens.is_image()).unwrap_or(&self.texts)
+    }
+
+    /// Returns how many multiplications a text or an image takes.
+    fn work(&self, tokens: &Tokens) -> u64 {
+        self.tower(tokens).plan.work(tokens.ids.len())
     }
 
     /// Shares texts out over forward passes of about the same work, as many as all threads can run; by their places.
@@ -359,7 +367,7 @@ impl Embedder {
         let wanted = total.div_ceil(PACK_TOKENS).next_multiple_of(threads).min(most).max(1);
         let mut packs = vec![(0, Vec::new()); wanted];
         let mut order: Vec<(u64, usize)> =
-            places.into_iter().map(|i| (self.work(texts[i].0.ids.len()), i)).collect();
+            places.into_iter().map(|i| (self.work(texts[i].0), i)).collect();
         order.sort_unstable_by(|a, b| b.cmp(a));
         for (work, i) in order {
             let Some(least) = packs.iter_mut().min_by_key(|(sum, _)| *sum) else { break };
@@ -373,7 +381,7 @@ impl Embedder {
         if !vectors.are_finite() {
             return None;
         }
-        let normalized = self.heads.normalizes();
+        let normalized = self.texts.heads.normalizes();
         for vector in std::iter::once(&mut vectors.dense).chain(&mut vectors.parts) {
             let wanted =
                 output.dimensions.or(self.dimensions).filter(|n| (1..vector.len()).contains(n));

@@ -28,6 +28,12 @@ pub enum Error {
     /// The text has no tokens, and the model adds none.
     #[error("input exceeds maximum context length and cannot be truncated further")]
     NoTokens,
+    /// The model reads texts alone.
+    #[error("the model does not read images")]
+    NoImages,
+    /// An image is none that can be read.
+    #[error("the image cannot be read: {0}")]
+    Image(String),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -22,8 +22,8 @@ use crate::{
 
 /// An encoder in one of the two arithmetics.
 pub(crate) enum Encoder {
-    Stock(stock::Encoder),
-    Packed(packed::Encoder),
+    Stock(Box<stock::Encoder>),
+    Packed(Box<packed::Encoder>),
 }
 
 impl Encoder {
@@ -36,10 +36,13 @@ impl Encoder {
         precision: Precision,
     ) -> Result<Self, Error> {
         if !plan.is_static() {
-            weights.anchor(&format!("{}.weight", architecture.stem(Slot::TokenTable, plan)))?;
+            let first = if plan.patches.is_some() { Slot::Patches } else { Slot::TokenTable };
+            weights.anchor(&format!("{}.weight", architecture.stem(first, plan)))?;
         }
         Ok(match processor.arithmetic {
-            Arithmetic::Stock => Self::Stock(stock::Encoder::load(plan, architecture, weights)?),
+            Arithmetic::Stock => {
+                Self::Stock(Box::new(stock::Encoder::load(plan, architecture, weights)?))
+            }
             Arithmetic::Kernels(isa) => {
                 let loader = packed::Loader {
                     plan,
@@ -49,16 +52,17 @@ impl Encoder {
                     precision,
                     threads: processor.threads.count(),
                 };
-                Self::Packed(loader.encoder()?)
+                Self::Packed(Box::new(loader.encoder()?))
             }
         })
     }
 
     /// Computes the hidden states of all texts, row after row, and gives them with the places where texts start
-    /// (and the last ends) to `heads`.
+    /// (and the last ends) to `heads`. An encoder of images reads `pixels`: the values of all patches.
     pub(crate) fn forward<T>(
         &self,
         texts: &[&Tokens],
+        pixels: &[f32],
         team: Team<'_>,
         heads: impl FnOnce(&[f32], &[usize]) -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -68,9 +72,10 @@ impl Encoder {
             Some(*end)
         }));
         match self {
-            Self::Stock(encoder) => heads(&encoder.forward(texts)?, &starts),
+            Self::Stock(encoder) => heads(&encoder.forward(texts, pixels)?, &starts),
             Self::Packed(encoder) => {
-                encoder.forward(texts, &starts, team, |hidden| heads(hidden, &starts))
+                let input = packed::Input { texts, pixels, starts: &starts };
+                encoder.forward(&input, team, |hidden| heads(hidden, &starts))
             }
         }
     }

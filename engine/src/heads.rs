@@ -3,6 +3,7 @@
 mod answer;
 mod linear;
 mod pooling;
+mod probe;
 mod sparse;
 
 use std::{collections::BTreeSet, ops::Range};
@@ -11,18 +12,19 @@ use crate::{
     Error, Outputs, Plan, Processor, Vectors,
     architectures::Architecture,
     plan::Activation,
-    repository::{PoolingStep, Queries, Repository, Step},
+    repository::{ProbeStep, Queries, Repository, Step, Towers},
     threads::Team,
     tokens::{Tokeniser, Tokens},
 };
 use linear::Linear;
-use modelfiles::recipe::Precision;
+use modelfiles::recipe::{Pooling, Precision};
 use pooling::pool;
+use probe::Probe;
 use sparse::Sparse;
 
 /// What follows the encoder.
 pub(crate) struct Heads {
-    pooling: PoolingStep,
+    pooler: Pooler,
     steps: Vec<Head>,
     /// What follows the pooling of queries, where that is something else.
     query_steps: Option<Vec<Head>>,
@@ -33,9 +35,19 @@ pub(crate) struct Heads {
     per_token: Option<Linear>,
 }
 
+/// How the rows of a text become one.
+enum Pooler {
+    /// The results of these behind one another.
+    Modes(Vec<Pooling>),
+    /// A learned query looks at all.
+    Probe(Probe),
+}
+
 enum Head {
     Dense(Linear, Activation),
     Norm(Norm),
+    /// What these give is added to what they are given.
+    Added(Vec<Self>),
     Normalize,
 }
 
@@ -63,25 +75,11 @@ impl Heads {
     pub(crate) fn load(loading: Loading<'_>, tokeniser: &Tokeniser) -> Result<Self, Error> {
         let Loading { repository, plan, processor, .. } = loading;
         let (width, arithmetic) = (plan.hidden, processor.arithmetic);
-        let load = |step: &Step| match step {
-            Step::Normalize => Ok(Head::Normalize),
-            Step::Dense { folder, stem, inputs, outputs, bias, activation } => {
-                let mut weights = repository.module_weights(folder)?;
-                weights.anchor(&format!("{stem}.weight"))?;
-                let linear = Linear::load(&weights, stem, (*inputs, *outputs), *bias, arithmetic)?;
-                Ok(Head::Dense(linear, *activation))
-            }
-            Step::Norm { folder, stem, bias, epsilon } => {
-                let mut weights = repository.module_weights(folder)?;
-                weights.anchor(&format!("{stem}.weight"))?;
-                Ok(Head::Norm(Norm::load(&weights, stem, width, *bias, *epsilon)?))
-            }
-        };
         let answer = repository.question.as_ref().map(|question| {
             answer::load(loading, question, tokeniser)
                 .map(|linear| Head::Dense(linear, Activation::Identity))
         });
-        let load_all = |steps: &[Step]| steps.iter().map(load).collect::<Result<Vec<_>, Error>>();
+        let load_all = |steps: &[Step]| Head::load_all(loading, steps);
         let (mut query_steps, mut looked_up) = (None, None);
         match &repository.queries {
             Some(Queries::Steps(steps)) => query_steps = Some(load_all(steps)?),
@@ -98,12 +96,28 @@ impl Heads {
         let mut steps = load_all(&repository.steps)?;
         steps.extend(answer.transpose()?);
         Ok(Self {
-            pooling: repository.pooling.clone(),
+            pooler: Pooler::Modes(repository.pooling.modes.clone()),
             steps,
             query_steps,
             looked_up,
             sparse: sparse.transpose()?,
             per_token: per_token.transpose()?,
+        })
+    }
+
+    /// Loads what follows the encoder of images.
+    pub(crate) fn of_images(loading: Loading<'_>, towers: &Towers) -> Result<Self, Error> {
+        let pooler = match &towers.probe {
+            Some(probe) => Pooler::probe(loading, probe)?,
+            None => Pooler::Modes(vec![Pooling::Cls]),
+        };
+        Ok(Self {
+            pooler,
+            steps: Head::load_all(loading, &towers.steps)?,
+            query_steps: None,
+            looked_up: None,
+            sparse: None,
+            per_token: None,
         })
     }
 
@@ -126,8 +140,7 @@ impl Heads {
             let rows = |(text, range): &(usize, Range<usize>)| {
                 let rows = &rows(*text)[range.start * width..range.end * width];
                 let skipped = texts[*text].0.skipped.saturating_sub(range.start);
-                let modes = self.pooling.modes.iter();
-                modes.flat_map(|mode| pool(*mode, rows, width, skipped)).collect()
+                self.pooler.pool(rows, width, skipped)
             };
             let vectors = self.follow(places.iter().map(rows).collect(), is_query)?;
             for ((text, _), vector) in places.into_iter().zip(vectors) {
@@ -162,7 +175,7 @@ impl Heads {
     ) -> Result<Vectors, Error> {
         let mut found = Vectors::default();
         if wanted.dense {
-            let nothing = vec![0.0; width * self.pooling.modes.len()];
+            let nothing = vec![0.0; self.pooler.width(width)];
             let vectors = self.follow(vec![nothing], text.is_query)?;
             found.dense = vectors.into_iter().flatten().collect();
         }
@@ -176,19 +189,9 @@ impl Heads {
     }
 
     /// Takes the steps behind the pooling.
-    fn follow(&self, mut vectors: Vec<Vec<f32>>, is_query: bool) -> Result<Vec<Vec<f32>>, Error> {
+    fn follow(&self, vectors: Vec<Vec<f32>>, is_query: bool) -> Result<Vec<Vec<f32>>, Error> {
         let own = self.query_steps.as_ref().filter(|_| is_query);
-        for step in own.unwrap_or(&self.steps) {
-            match step {
-                Head::Normalize => vectors.iter_mut().for_each(|vector| normalize(vector)),
-                Head::Norm(norm) => vectors.iter_mut().for_each(|row| norm.forward(row)),
-                Head::Dense(linear, activation) => {
-                    let rows = linear.forward(&vectors.concat(), *activation, Team::Alone)?;
-                    vectors = rows.chunks_exact(linear.outputs()).map(<[f32]>::to_vec).collect();
-                }
-            }
-        }
-        Ok(vectors)
+        Head::follow(own.unwrap_or(&self.steps), vectors)
     }
 
     /// Returns a vector per token: of bge-m3 those of a layer of its own, without that of the first token.
@@ -205,6 +208,76 @@ impl Heads {
         let mut vectors: Vec<Vec<f32>> =
             rows.chunks_exact(linear.outputs()).map(<[f32]>::to_vec).collect();
         vectors.iter_mut().for_each(|vector| normalize(vector));
+        Ok(vectors)
+    }
+}
+
+impl Pooler {
+    fn probe(loading: Loading<'_>, step: &ProbeStep) -> Result<Self, Error> {
+        let mut weights = loading.repository.module_weights(&step.folder)?;
+        weights.anchor(&format!("{}.probe", step.stem))?;
+        Ok(Self::Probe(Probe::load(step, &weights, loading.plan.hidden)?))
+    }
+
+    /// Returns how long what comes out is, of rows of this width.
+    fn width(&self, width: usize) -> usize {
+        match self {
+            Self::Modes(modes) => width * modes.len(),
+            Self::Probe(_) => width,
+        }
+    }
+
+    fn pool(&self, rows: &[f32], width: usize, skipped: usize) -> Vec<f32> {
+        match self {
+            Self::Modes(modes) => {
+                modes.iter().flat_map(|mode| pool(*mode, rows, width, skipped)).collect()
+            }
+            Self::Probe(probe) => probe.pool(rows),
+        }
+    }
+}
+
+impl Head {
+    /// Loads steps one after another.
+    fn load_all(loading: Loading<'_>, steps: &[Step]) -> Result<Vec<Self>, Error> {
+        let Loading { repository, plan, processor, .. } = loading;
+        let load = |step: &Step| match step {
+            Step::Normalize => Ok(Self::Normalize),
+            Step::Added(steps) => Ok(Self::Added(Self::load_all(loading, steps)?)),
+            Step::Dense { folder, stem, inputs, outputs, bias, activation } => {
+                let (sizes, arithmetic) = ((*inputs, *outputs), processor.arithmetic);
+                let mut weights = repository.module_weights(folder)?;
+                weights.anchor(&format!("{stem}.weight"))?;
+                let linear = Linear::load(&weights, stem, sizes, *bias, arithmetic)?;
+                Ok(Self::Dense(linear, *activation))
+            }
+            Step::Norm { folder, stem, bias, epsilon } => {
+                let mut weights = repository.module_weights(folder)?;
+                weights.anchor(&format!("{stem}.weight"))?;
+                Ok(Self::Norm(Norm::load(&weights, stem, plan.hidden, *bias, *epsilon)?))
+            }
+        };
+        steps.iter().map(load).collect()
+    }
+
+    /// Takes steps one after another.
+    fn follow(steps: &[Self], mut vectors: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, Error> {
+        for step in steps {
+            match step {
+                Self::Normalize => vectors.iter_mut().for_each(|vector| normalize(vector)),
+                Self::Norm(norm) => vectors.iter_mut().for_each(|row| norm.forward(row)),
+                Self::Dense(linear, activation) => {
+                    let rows = linear.forward(&vectors.concat(), *activation, Team::Alone)?;
+                    vectors = rows.chunks_exact(linear.outputs()).map(<[f32]>::to_vec).collect();
+                }
+                Self::Added(steps) => {
+                    let added = Self::follow(steps, vectors.clone())?;
+                    for (vector, added) in vectors.iter_mut().zip(added) {
+                        vector.iter_mut().zip(added).for_each(|(x, y)| *x += y);
+                    }
+                }
+            }
+        }
         Ok(vectors)
     }
 }

@@ -8,6 +8,7 @@ mod embedder;
 mod error;
 mod executor;
 mod heads;
+mod images;
 mod kernels;
 mod outputs;
 mod plan;
@@ -17,6 +18,7 @@ mod repository;
 mod settings;
 mod threads;
 mod tokens;
+mod tower;
 mod weights;
 
 pub use architectures::supports;

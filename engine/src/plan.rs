@@ -16,6 +16,8 @@ pub(crate) mod most {
     pub(crate) const VOCABULARY: usize = 1 << 24;
     /// Rows of the position table.
     pub(crate) const POSITIONS: usize = 1 << 22;
+    /// Pixels of a side of an image.
+    pub(crate) const SIDE: usize = 1 << 12;
 }
 
 /// Activation of a feed-forward or dense layer.
@@ -25,6 +27,8 @@ pub enum Activation {
     Gelu,
     /// The tanh approximation of GELU, which some models were trained with.
     GeluTanh,
+    /// x · sigmoid(1.702 · x), which CLIP takes for GELU.
+    QuickGelu,
     /// max(x, 0).
     Relu,
     /// x · sigmoid(x).
@@ -43,6 +47,7 @@ impl Activation {
         Some(match name {
             "gelu" | "gelu_python" => Self::Gelu,
             "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" | "gelu_accurate" => Self::GeluTanh,
+            "quick_gelu" => Self::QuickGelu,
             "relu" => Self::Relu,
             "silu" | "swish" => Self::Silu,
             "tanh" => Self::Tanh,
@@ -143,6 +148,36 @@ pub struct Window {
     pub layers: Vec<bool>,
     /// How far away the farthest token stands that is seen.
     pub reach: usize,
+}
+
+/// What an encoder of images reads instead of tokens: square patches of red, green and blue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patches {
+    /// Pixels of a side of the image.
+    pub image: usize,
+    /// Pixels of a side of a patch.
+    pub size: usize,
+    /// Whether a learned row stands before the patches.
+    pub class: bool,
+    /// Whether the layer that reads a patch has a bias.
+    pub bias: bool,
+}
+
+impl Patches {
+    /// Returns how many patches an image has.
+    pub(crate) fn count(&self) -> usize {
+        (self.image / self.size).pow(2)
+    }
+
+    /// Returns how many rows an image has.
+    pub(crate) fn rows(&self) -> usize {
+        self.count() + usize::from(self.class)
+    }
+
+    /// Returns how many values a patch has.
+    pub(crate) fn width(&self) -> usize {
+        3 * self.size * self.size
+    }
 }
 
 /// How an encoder knows where a token stands.
@@ -256,6 +291,8 @@ pub struct Plan {
     pub bare_start: bool,
     /// Epsilon of every norm.
     pub epsilon: f64,
+    /// What stands for tokens in an encoder of images, which has no token table.
+    pub patches: Option<Patches>,
     /// Rows of the token table.
     pub vocabulary: usize,
     /// What the rows of that table are multiplied with.
@@ -282,6 +319,13 @@ impl Plan {
     /// Says whether a token's row is all that there is of it: no layer, no special tokens, no limit to speak of.
     pub(crate) fn is_static(&self) -> bool {
         self.layers == 0
+    }
+
+    /// Returns how many multiplications so many tokens of a text, or rows of an image, take.
+    pub(crate) fn work(&self, tokens: usize) -> u64 {
+        let linear = 2 * self.hidden * (self.query_width() + self.key_width())
+            + (2 + usize::from(self.gated)) * self.hidden * self.inner;
+        (self.layers * tokens * (linear + 2 * self.query_width() * tokens)) as u64
     }
 
     /// Returns how far a token of this layer sees, where it does not see all.
@@ -320,7 +364,10 @@ impl Plan {
         let rows = (self.vocabulary + self.positions.rows() + self.token_types) as u64;
         let distances = self.distances.as_ref().map_or(0, Distances::buckets) * self.heads;
         let ends = [self.embedding_norm, !self.placement.is_after()];
+        let patches =
+            self.patches.map_or(0, |p| p.width() + usize::from(p.class) + usize::from(p.bias));
         rows * h
+            + patches as u64 * h
             + distances as u64
             + self.relative.map_or(0, |relative| self.relative_weights(relative))
             + self.adapters.as_ref().map_or(0, |adapters| self.adapter_weights(adapters))

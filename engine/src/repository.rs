@@ -8,6 +8,7 @@ mod classifier;
 mod modules;
 mod question;
 mod sparse;
+mod towers;
 
 use std::collections::BTreeMap;
 
@@ -18,12 +19,19 @@ pub use self::classifier::Scoring;
 use self::modules::{Module, Modules};
 pub(crate) use self::question::Question;
 pub(crate) use self::sparse::{Predictions, SparseStep};
-use crate::{Error, Files, Outputs, plan::Activation, settings::Settings, weights::Weights};
+pub(crate) use self::towers::{End, ProbeStep, Towers};
+use crate::{
+    Error, Files, Outputs,
+    images::Sight,
+    plan::{Activation, Patches},
+    settings::Settings,
+    weights::Weights,
+};
 
 /// The module of a model that has a row for each token and nothing else.
 const STATIC: &str = "StaticEmbedding";
 /// The modules that make hidden states of texts.
-const ENCODERS: [&str; 3] = ["Transformer", "MLMTransformer", STATIC];
+const ENCODERS: [&str; 4] = ["Transformer", "MLMTransformer", "CLIPModel", STATIC];
 /// A configuration file larger than this is not one.
 const MOST_CONFIG_BYTES: u64 = 16 << 20;
 
@@ -50,6 +58,8 @@ pub(crate) enum Step {
     },
     /// A layer norm, likewise.
     Norm { folder: String, stem: String, bias: bool, epsilon: f64 },
+    /// What these steps give is added to what they are given.
+    Added(Vec<Self>),
     /// Division by the Euclidean norm.
     Normalize,
 }
@@ -103,6 +113,8 @@ pub(crate) struct Repository<'a> {
     pub(crate) queries_by_default: bool,
     /// The file with a layer for the rows of tokens, if there is one.
     pub(crate) per_token: Option<String>,
+    /// What there is to know of the encoder of images, if the model has one.
+    pub(crate) towers: Option<Towers>,
     /// What makes a score of the number that comes out, if the model is a reranker.
     pub(crate) scoring: Option<Scoring>,
     /// What it is asked, if it is a language model that answers.
@@ -111,6 +123,11 @@ pub(crate) struct Repository<'a> {
     pub(crate) tells_texts_apart: bool,
     /// Tokens before and behind every text that `tokenizer.json` may not know of.
     pub(crate) ends: [Option<String>; 2],
+    /// The token that texts are filled up with, by name, and whether it stands before them.
+    pub(crate) pad_token: Option<String>,
+    pub(crate) pads_left: bool,
+    /// The class of the tokenizer, where the repository says.
+    pub(crate) tokenizer_class: String,
     /// Prompts by name.
     pub(crate) prompts: BTreeMap<String, String>,
     pub(crate) default_prompt: Option<String>,
@@ -159,10 +176,14 @@ impl<'a> Repository<'a> {
             config,
             folder,
             steps,
+            towers: None,
             scoring: None,
             question: None,
             tells_texts_apart: true,
             ends: [None, None],
+            pad_token: None,
+            pads_left: false,
+            tokenizer_class: String::new(),
             prompts: BTreeMap::new(),
             default_prompt: None,
             max_tokens: None,
@@ -174,6 +195,7 @@ impl<'a> Repository<'a> {
         repository.read_classifier()?;
         repository.read_modules(&modules)?;
         repository.read_question(&modules, recipe)?;
+        repository.read_towers(&modules)?;
         repository.read_prompts()?;
         repository.read_limits()?;
         repository.obey(recipe)?;
@@ -206,6 +228,11 @@ impl<'a> Repository<'a> {
         let path = paths.iter().find(|path| self.files.contains_key(*path)).unwrap_or(&paths[0]);
         optional(self.files, path)?
             .map_or_else(|| Err(Error::file(path, "missing")), |list| Ok(Some(list)))
+    }
+
+    /// Reads how images are made ready.
+    pub(crate) fn sight(&self, patches: &Patches) -> Result<Sight, Error> {
+        Sight::read(self.files, &self.folder, patches)
     }
 
     /// Returns a file that lies beside the transformer, or else at the top.
@@ -241,6 +268,25 @@ impl<'a> Repository<'a> {
             self.pooling = PoolingStep { modes: vec![Pooling::Last], include_prompt: true };
             self.steps = Vec::new();
         }
+        Ok(())
+    }
+
+    /// Reads what stands behind two encoders, before the steps of modules.
+    fn read_towers(&mut self, list: &[Module]) -> Result<(), Error> {
+        let Some((pooling, mut steps, mut towers)) = towers::read(&self.config, &self.folder)?
+        else {
+            return Ok(());
+        };
+        let refuse = |what| Err(Error::Unsupported(format!("{what} cannot run in this version")));
+        if list.iter().any(|module| module.kind == "Pooling") {
+            return refuse("a module 'Pooling' of a model of images");
+        }
+        if self.queries.is_some() {
+            return refuse("a router of a model of images");
+        }
+        steps.extend(self.steps.iter().cloned());
+        towers.steps.append(&mut self.steps);
+        (self.pooling, self.steps, self.towers) = (pooling, steps, Some(towers));
         Ok(())
     }
 
@@ -283,6 +329,7 @@ impl<'a> Repository<'a> {
         let (sparse, dense) = (self.sparse.is_some(), !self.predicts());
         match self.scoring {
             Some(_) => Outputs::DENSE,
+            None if self.towers.is_some() => Outputs::DENSE,
             None => Outputs { dense, sparse, multivector: dense },
         }
     }
@@ -304,6 +351,10 @@ impl<'a> Repository<'a> {
             // What transformers loads by this name has token types; the class without a name of its own has none.
             let class = settings.text(&["tokenizer_class"]).unwrap_or("Bert");
             self.tells_texts_apart = class.contains("Bert");
+            let side = settings.text(&["padding_side"]);
+            self.pads_left = side.map_or(class == "Siglip2Tokenizer", |side| side == "left");
+            class.clone_into(&mut self.tokenizer_class);
+            self.pad_token = name(&settings, "pad_token");
             self.ends = ends(&settings, class);
             self.cased = settings.get(&["do_lower_case"]) == Some(&Value::Bool(false));
             if settings.text(&["truncation_side"]) == Some("left") {
@@ -326,7 +377,7 @@ impl<'a> Repository<'a> {
             }
             return Ok(());
         }
-        match recipe.pooling {
+        match recipe.pooling.filter(|_| self.towers.is_none()) {
             Some(Pooling::Splade) if !self.predicts() => {
                 self.sparse = Some(SparseStep::Predictions(sparse::predictions(&self.config)?));
             }
@@ -337,7 +388,9 @@ impl<'a> Repository<'a> {
             Some(Queries::Steps(steps)) => Some(steps),
             _ => None,
         };
-        for steps in [Some(&mut self.steps), behind_queries].into_iter().flatten() {
+        let behind_images = self.towers.as_mut().map(|towers| &mut towers.steps);
+        let all = [Some(&mut self.steps), behind_queries, behind_images];
+        for steps in all.into_iter().flatten() {
             match recipe.normalize {
                 Some(true) if !steps.contains(&Step::Normalize) => steps.push(Step::Normalize),
                 Some(false) => steps.retain(|step| *step != Step::Normalize),
@@ -378,9 +431,14 @@ fn refuse_unknown(modules: &[Module]) -> Result<(), Error> {
 fn ends(settings: &Settings, class: &str) -> [Option<String>; 2] {
     let obeys = class.contains("Llama") || class.contains("Qwen2");
     [("add_bos_token", "bos_token"), ("add_eos_token", "eos_token")].map(|(switch, token)| {
-        let token = settings.get(&[token]).filter(|_| obeys && settings.flag(&[switch]))?;
-        token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+        (obeys && settings.flag(&[switch])).then(|| name(settings, token)).flatten()
     })
+}
+
+/// Returns the name of a special token, which may be an object with more about it.
+fn name(settings: &Settings, token: &str) -> Option<String> {
+    let token = settings.get(&[token])?;
+    token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
 }
 
 /// Describes a table of static rows: its sizes stand in the header of its file alone.

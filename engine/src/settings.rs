@@ -31,6 +31,24 @@ impl Settings {
         keys.iter().filter_map(|key| self.values.get(key)).find(|value| !value.is_null())
     }
 
+    /// Returns the settings of a part, which may be an object of its own; where there is none, all are absent. CLIP's
+    /// first configurations have such parts twice, and what the second says holds.
+    pub(crate) fn part(&self, name: &str) -> Self {
+        let mut values = serde_json::Map::new();
+        for key in [name, &format!("{name}_dict")] {
+            let part = self.get(&[key]).and_then(Value::as_object);
+            values.extend(
+                part.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())),
+            );
+        }
+        Self::new(&self.file, Value::Object(values))
+    }
+
+    /// Returns the names of all settings.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.as_object().into_iter().flat_map(|values| values.keys().map(String::as_str))
+    }
+
     /// Returns a text.
     pub(crate) fn text(&self, keys: &[&str]) -> Option<&str> {
         self.get(keys)?.as_str()

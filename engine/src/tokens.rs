@@ -1,6 +1,8 @@
 //! How a text becomes token ids: prompts, special tokens, and what happens to a text that is too long.
 
+mod clip;
 mod pairs;
+mod siglip;
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -15,7 +17,7 @@ use tokenizers::{
 
 use crate::{
     Error, Plan,
-    repository::{self, Repository},
+    repository::{self, End, Repository},
 };
 
 use pairs::Frame;
@@ -54,7 +56,7 @@ pub enum Overflow {
 /// The tokens of one text, special tokens included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// Ids, all within the token table.
+    /// Ids, all within the token table; of an image the numbers of its rows.
     pub ids: Vec<u32>,
     /// Whether the text was cut.
     pub truncated: bool,
@@ -68,6 +70,8 @@ pub struct Tokens {
     pub(crate) spans: Vec<Range<usize>>,
     /// The number of its task, if it has one.
     pub(crate) task: Option<usize>,
+    /// The pixels of an image, patch after patch; a text has none.
+    pub(crate) pixels: Vec<u8>,
 }
 
 /// A task that a model has weights for.
@@ -80,14 +84,20 @@ pub struct Task<'a> {
 
 impl Tokens {
     /// Takes ids that are all of one text.
-    fn of(ids: Vec<u32>, truncated: bool) -> Self {
+    pub(crate) fn of(ids: Vec<u32>, truncated: bool) -> Self {
         let second = ids.len();
-        Self { ids, truncated, skipped: 0, second, is_query: false, spans: Vec::new(), task: None }
+        let (skipped, spans, pixels) = (0, Vec::new(), Vec::new());
+        Self { ids, truncated, skipped, second, is_query: false, spans, task: None, pixels }
     }
 
     /// Says that the text is for a task of the model that made these tokens.
     pub fn for_task(self, task: Task<'_>) -> Self {
         Self { task: Some(task.number), ..self }
+    }
+
+    /// Says whether they are not tokens but the rows of an image.
+    pub(crate) fn is_image(&self) -> bool {
+        !self.pixels.is_empty()
     }
 }
 
@@ -111,6 +121,10 @@ pub(crate) struct Tokeniser {
     frame: Option<Frame>,
     /// The token for what is unknown, where such tokens do not count.
     dropped: Option<u32>,
+    /// The token that the pooling begins with.
+    end: Option<End>,
+    /// The token that texts are filled up with, to which length, and whether it stands before them.
+    padding: Option<(u32, usize, bool)>,
 }
 
 /// How queries pass through a model.
@@ -131,6 +145,7 @@ impl Tokeniser {
         // Some files carry the padding and truncation of a training run: all-MiniLM-L6-v2 pads to 128.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(error)?;
+        siglip::obey(&repository.tokenizer_class, !repository.cased, &mut inner).map_err(error)?;
         if repository.lower_case {
             lower_case(&mut inner)?;
         }
@@ -149,6 +164,8 @@ impl Tokeniser {
         let drops = plan.architecture == "model2vec";
         let dropped = drops.then(|| unknown(&inner)).flatten();
         Ok(Self {
+            end: repository.towers.as_ref().and_then(|towers| towers.end),
+            padding: siglip::padding(repository, plan, &inner),
             dropped,
             may_be_empty: is_static,
             tells_texts_apart: repository.tells_texts_apart && plan.token_types > 1,
@@ -317,10 +334,16 @@ impl Tokeniser {
                 Side::Left => drop(ids.drain(..ids.len() - room)),
             }
         }
-        let ids: Vec<u32> = [before, &ids, after].concat();
+        let mut ids: Vec<u32> = [before, &ids, after].concat();
+        let skipped = self.end.map_or(0, |end| end.place(&ids));
+        if let Some((id, length, is_left)) = self.padding {
+            let missing = length.saturating_sub(ids.len());
+            let place = if is_left { 0 } else { ids.len() };
+            ids.splice(place..place, std::iter::repeat_n(id, missing));
+        }
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
             Some(id) => Err(Error::Tokenizer(format!("token {id} is outside the vocabulary"))),
-            None => Ok(Tokens { is_query, ..Tokens::of(ids, truncated) }),
+            None => Ok(Tokens { is_query, skipped, ..Tokens::of(ids, truncated) }),
         }
     }
 
@@ -365,10 +388,17 @@ impl Tokeniser {
     }
 }
 
-/// Reads `tokenizer.json`, or builds WordPiece from the `vocab.txt` of an old BERT repository.
+/// Reads `tokenizer.json`, or builds WordPiece from the `vocab.txt` of an old BERT repository, or what CLIP has.
 fn read(repository: &Repository<'_>) -> Result<Tokenizer, Error> {
     if let Some(path) = repository.tokenizer_file("tokenizer.json") {
         return Tokenizer::from_file(path).map_err(|e| Error::file("tokenizer.json", e));
+    }
+    if let (Some(_), Some(vocabulary), Some(merges)) = (
+        &repository.towers,
+        repository.tokenizer_file("vocab.json"),
+        repository.tokenizer_file("merges.txt"),
+    ) {
+        return clip::build(vocabulary, merges).map_err(|e| Error::file("vocab.json", e));
     }
     let vocabulary = repository
         .tokenizer_file("vocab.txt")

@@ -166,9 +166,11 @@ impl Weights {
         rows.ok_or_else(|| Error::file(&self.file, format!("no tensor '{name}'")))
     }
 
-    /// Reads `<stem>.weight` as f32; a norm may call it gamma, as the first BERT files did.
+    /// Reads `<stem>.weight` as f32; a norm may call it gamma, as the first BERT files did, and a learned row has no
+    /// ending.
     pub(crate) fn weight(&self, stem: &str, shape: &[usize]) -> Result<Tensor, Error> {
-        self.tensor(&[&tensor(stem, "weight"), &tensor(stem, "gamma"), &adapted(stem)], shape)
+        let names = [&tensor(stem, "weight"), &tensor(stem, "gamma"), stem, &adapted(stem)];
+        self.tensor(&names.map(|name| name as &str), shape)
     }
 
     /// Reads a list of so many numbers by its full name.
@@ -178,9 +180,14 @@ impl Weights {
 
     /// Opens `<stem>.weight`, to be read row by row.
     pub(crate) fn matrix(&self, stem: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
+        self.table(stem, &[rows, columns])
+    }
+
+    /// Opens a tensor of any shape, to be read row by row: by its first dimension.
+    pub(crate) fn table(&self, stem: &str, shape: &[usize]) -> Result<Matrix, Error> {
         let names = [&tensor(stem, "weight"), stem, &adapted(stem)];
-        let (name, header) = self.find(&names, &[rows, columns])?;
-        self.open_matrix(&name, header, rows, columns)
+        let (name, header) = self.find(&names, shape)?;
+        self.open_matrix(&name, header, shape[0], shape[1..].iter().product())
     }
 
     /// Opens the first (`A`) or second (`B`) small matrices that tasks add to a weight, one below the other.

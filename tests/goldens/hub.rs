@@ -3,7 +3,7 @@
 use std::fs;
 
 use engine::{Embedder, Files, Output, Overflow, Processor, Prompt};
-use modelfiles::recipe::Recipe;
+use modelfiles::recipe::{Recipe, Side};
 use tempfile::TempDir;
 
 use super::{check, files, golden};
@@ -69,5 +69,20 @@ fn nothing_is_as_long_as_anything() {
         let vectors: Vec<Vec<f32>> = vectors.into_iter().map(Option::unwrap).collect();
         assert_eq!([vectors[0].len(), vectors[1].len()], [length; 2], "{own:?} {asked:?}");
         assert!(vectors[0].iter().all(|x| *x == 0.0));
+    }
+}
+
+#[test]
+fn truncation_on_the_left() {
+    let recipe = Recipe { truncation_side: Some(Side::Left), ..Recipe::default() };
+    check(&files("bert-mean"), &recipe, Prompt::Default, &golden("bert-mean").truncation["left"]);
+}
+
+#[test]
+fn query_and_document_prompts() {
+    for model in ["bert-prompts", "bert-instruct", "gemma", "qwen3"] {
+        let tasks = golden(model).tasks;
+        check(&files(model), &Recipe::default(), Prompt::Query, &tasks["query"]);
+        check(&files(model), &Recipe::default(), Prompt::Document, &tasks["document"]);
     }
 }

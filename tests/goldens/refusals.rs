@@ -2,15 +2,7 @@
 
 use modelfiles::recipe::Recipe;
 
-use super::{WAITING, describe, files, load, reconfigured};
-
-#[test]
-fn what_waits_is_refused_by_name() {
-    for model in WAITING {
-        let error = describe(&files(model)).unwrap_err().to_string();
-        assert!(error.contains("cannot run"), "{model}: {error}");
-    }
-}
+use super::{describe, load, reconfigured};
 
 #[test]
 fn what_cannot_run_says_so() {

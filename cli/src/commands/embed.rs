@@ -10,7 +10,10 @@ use crate::client::{Client, is_bad_request};
 use crate::embedding::{self, Cuts, Request, Wishes};
 use crate::sink::Sink;
 use crate::texts::{self, Format, Text, Texts};
-use crate::{output, presence};
+use crate::{
+    images::{self, Wish},
+    output, presence,
+};
 
 /// Enough texts to keep the service busy, few enough to show how it goes.
 const BATCH_TEXTS: usize = 64;
@@ -29,6 +32,9 @@ pub(crate) struct Arguments {
     /// Files with a text per line, or JSONL when they are called .jsonl; - is standard input
     #[arg(value_name = "FILE", default_value = "-")]
     files: Vec<PathBuf>,
+    /// Embed these images instead of texts
+    #[arg(long = "image", value_name = "FILE", num_args = 1.., conflicts_with = "files")]
+    images: Vec<PathBuf>,
     /// Read every file as JSONL
     #[arg(long)]
     jsonl: bool,
@@ -61,6 +67,9 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let client = Client::connect().await?;
     presence::ensure(&client, &arguments.model, arguments.insecure.into()).await?;
+    if !arguments.images.is_empty() {
+        return embed_images(&client, &arguments).await;
+    }
     if io::stdin().is_terminal() && arguments.files.iter().any(|file| file.as_os_str() == "-") {
         output::note("note: reading lines from the keyboard until Ctrl-D");
     }
@@ -80,6 +89,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     job.sink.finish()?;
     job.cuts.note().iter().for_each(|note| output::note(note));
     Ok(())
+}
+
+/// Embeds all images in order.
+async fn embed_images(client: &Client, arguments: &Arguments) -> Result<()> {
+    let mut sink = Sink::open(arguments.output.as_deref())?;
+    let wish = Wish {
+        model: &arguments.model,
+        dimensions: arguments.dimensions,
+        keep_alive: arguments.keepalive.as_deref(),
+    };
+    images::embed(client, &arguments.images, wish, &mut sink).await?;
+    sink.finish()
 }
 
 impl Arguments {

@@ -5,6 +5,7 @@ pub(crate) mod create;
 mod details;
 pub(crate) mod embed;
 mod events;
+mod images;
 pub(crate) mod models;
 pub(crate) mod pull;
 pub(crate) mod rerank;

@@ -126,6 +126,7 @@ impl Plan {
             (Input::Pair(query, document), _) => {
                 embedder.tokenize_pair(query.tokens(embedder, limit)?, &document)?
             }
+            (Input::Image(file), _) => embedder.image(&file)?,
         };
         Ok(vec![Part::new(number, tokens, Vec::new(), true)])
     }

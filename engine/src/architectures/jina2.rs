@@ -11,6 +11,7 @@ use crate::{
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["bert"],
     own_code: &["JinaBertModel", "JinaBertForMaskedLM"],
+    images: None,
     gate_first: true,
     plan,
     stem,

@@ -72,7 +72,7 @@ impl Embedder {
             }
             whole.multivector.extend(part.multivector);
         }
-        if output.normalize || self.heads.normalizes() {
+        if output.normalize || self.texts.heads.normalizes() {
             normalize(&mut whole.dense);
         }
         whole.sparse = sparse.into_iter().collect();

@@ -40,7 +40,7 @@ pub(crate) struct Encoder {
     plan: Plan,
     isa: Isa,
     shape: Shape,
-    tokens: Matrix,
+    entry: Entry,
     task_rows: Option<TaskRows>,
     /// Position rows, with the row of token type 0 added. That row alone where there are no position rows, and nothing
     /// where there is neither.
@@ -52,6 +52,26 @@ pub(crate) struct Encoder {
     distances: Vec<f32>,
     blocks: Vec<Block>,
     final_norm: Option<Norm>,
+}
+
+/// What makes rows of what comes in.
+enum Entry {
+    Tokens(Matrix),
+    /// Of an image, and what stands before its patches, or nothing.
+    Patches {
+        weights: Packed,
+        class: Vec<f32>,
+    },
+}
+
+/// What one pass reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) texts: &'a [&'a Tokens],
+    /// Values of all patches, where the texts are images.
+    pub(crate) pixels: &'a [f32],
+    /// Where texts start, and the last ends.
+    pub(crate) starts: &'a [usize],
 }
 
 struct Block {
@@ -121,11 +141,11 @@ impl Encoder {
     /// Computes the hidden states of all texts, row after row, and hands them to `heads`.
     pub(crate) fn forward<T>(
         &self,
-        texts: &[&Tokens],
-        starts: &[usize],
+        input: &Input<'_>,
         team: Team<'_>,
         heads: impl FnOnce(&[f32]) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let Input { texts, starts, .. } = *input;
         let rows = starts[texts.len()];
         let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
         let (rotation, near) = self.rotations(longest);
@@ -142,7 +162,7 @@ impl Encoder {
             pack.projected.grow(rows * self.shape.width() + self.isa.tile().1);
             pack.context.grow(rows * self.plan.query_width());
             let hidden = &mut pack.hidden[..rows * self.plan.hidden];
-            self.embed(texts, hidden);
+            self.embed(input, team, hidden);
             for block in &self.blocks {
                 pass.project(block, hidden, &mut pack.projected[..rows * self.shape.width()]);
                 pass.attend(block, &pack.projected, &mut pack.context);
@@ -164,14 +184,22 @@ impl Encoder {
     }
 
     /// Writes the sums of token and position rows, normalised.
-    fn embed(&self, texts: &[&Tokens], hidden: &mut [f32]) {
+    fn embed(&self, input: &Input<'_>, team: Team<'_>, hidden: &mut [f32]) {
         let width = self.plan.hidden;
-        let table = self.tokens.view();
-        let places = texts.iter().flat_map(|text| {
+        let table = match &self.entry {
+            Entry::Tokens(table) => Some(table.view()),
+            Entry::Patches { weights, class } => {
+                self.read_patches(input, team, (weights, class), hidden);
+                None
+            }
+        };
+        let places = input.texts.iter().flat_map(|text| {
             text.ids.iter().enumerate().map(|(at, id)| (at, id, at >= text.second, text.task))
         });
         for (row, (at, id, is_second, task)) in hidden.chunks_exact_mut(width).zip(places) {
-            table.read(*id as usize, row);
+            if let Some(table) = &table {
+                table.read(*id as usize, row);
+            }
             if let (Some(rows), Some(task)) = (&self.task_rows, task) {
                 rows.add(task, *id, row);
             }
@@ -191,6 +219,32 @@ impl Encoder {
             if let Some(norm) = &self.embedding_norm {
                 self.isa.norm(norm, row, width);
             }
+        }
+    }
+
+    /// Writes the rows of images: what stands before their patches, and what a layer makes of each patch.
+    fn read_patches(
+        &self,
+        input: &Input<'_>,
+        team: Team<'_>,
+        (weights, class): (&Packed, &[f32]),
+        hidden: &mut [f32],
+    ) {
+        let (hidden_width, width) = (self.plan.hidden, weights.inputs());
+        let mut pixels = input.pixels;
+        for ends in input.starts.windows(2) {
+            let image = &mut hidden[ends[0] * hidden_width..ends[1] * hidden_width];
+            let (first, patches) = image.split_at_mut(class.len());
+            first.copy_from_slice(class);
+            let rows = patches.len() / hidden_width;
+            let from = Rows { values: pixels, stride: width, width };
+            pixels = &pixels[rows * width..];
+            SCRATCH.with_borrow_mut(|scratch| {
+                self.isa.fill(weights.format(), &from, rows, &mut scratch.inputs);
+                let epilogue = Epilogue::Write(Activation::Identity);
+                let product = Product { weights, inputs: &scratch.inputs, rows, epilogue };
+                self.isa.product(team, product, patches, hidden_width);
+            });
         }
     }
 

@@ -12,7 +12,7 @@ pub(crate) use load::Loader;
 use crate::{
     Error, Plan,
     architectures::{Architecture, Slot},
-    executor::{adapters::TaskRows, experts::share, optional, relative::Sides, token_table},
+    executor::{adapters::TaskRows, experts::share, optional, relative::Sides},
     plan::{Activation, Placement, Positions, ProjectionNorm},
     positions,
     tokens::Tokens,
@@ -25,7 +25,7 @@ const SCORE_BUDGET: usize = 1 << 24;
 /// The weights of an encoder, in f32.
 pub(crate) struct Encoder {
     plan: Plan,
-    tokens: Matrix,
+    entry: Entry,
     task_rows: Option<TaskRows>,
     positions: Option<Tensor>,
     token_types: Option<Tensor>,
@@ -34,6 +34,12 @@ pub(crate) struct Encoder {
     distances: Vec<f32>,
     blocks: Vec<Block>,
     final_norm: Option<Norm>,
+}
+
+/// What makes rows of what comes in.
+enum Entry {
+    Tokens(Matrix),
+    Patches { linear: Linear, class: Option<Tensor> },
 }
 
 /// The feed-forward layer of a block, or its experts.
@@ -75,7 +81,7 @@ impl Encoder {
         let loader = Loader { plan, architecture, weights };
         let final_norm = !plan.placement.is_after();
         Ok(Self {
-            tokens: token_table(plan, architecture, weights)?,
+            entry: loader.entry()?,
             task_rows: TaskRows::load(plan, architecture, weights)?,
             positions: optional(plan.positions.rows() > 0, || {
                 loader.table(Slot::PositionTable, plan.positions.rows())
@@ -92,15 +98,15 @@ impl Encoder {
     }
 
     /// Computes the hidden states of all texts, row after row: `[tokens, hidden]`.
-    pub(crate) fn forward(&self, texts: &[&Tokens]) -> Result<Vec<f32>, Error> {
+    pub(crate) fn forward(&self, texts: &[&Tokens], pixels: &[f32]) -> Result<Vec<f32>, Error> {
         if texts.len() > 1 && self.task_rows.is_some() {
             // Each may be of another task.
-            let alone = texts.iter().map(|text| self.forward(&[*text]));
+            let alone = texts.iter().map(|text| self.forward(&[*text], pixels));
             return Ok(alone.collect::<Result<Vec<_>, _>>()?.concat());
         }
         let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
         let task = texts.first().and_then(|text| text.task);
-        let mut x = self.embed(texts)?;
+        let mut x = self.embed(texts, pixels)?;
         for block in &self.blocks {
             x = self.run(block, &x, Way { lengths: &lengths, task })?;
         }
@@ -110,17 +116,22 @@ impl Encoder {
         Ok(x.flatten_all()?.to_vec1()?)
     }
 
-    fn embed(&self, texts: &[&Tokens]) -> Computed<Tensor> {
-        let (table, width) = (self.tokens.view(), self.plan.hidden);
-        let ids: Vec<u32> = texts.iter().flat_map(|text| text.ids.iter().copied()).collect();
-        let mut values = vec![0.0; ids.len() * width];
-        for (row, id) in values.chunks_exact_mut(width).zip(&ids) {
-            table.read(*id as usize, row);
-            if let (Some(rows), Some(task)) = (&self.task_rows, texts[0].task) {
-                rows.add(task, *id, row);
+    fn embed(&self, texts: &[&Tokens], pixels: &[f32]) -> Computed<Tensor> {
+        let mut x = match &self.entry {
+            Entry::Tokens(table) => self.rows_of_tokens(table, texts)?,
+            Entry::Patches { linear, class } => {
+                let x = Tensor::from_slice(pixels, ((), linear.weight.dim(1)?), &Device::Cpu)?;
+                let x = linear.forward(&x)?.reshape((texts.len(), (), self.plan.hidden))?;
+                let x = match class {
+                    Some(row) => {
+                        let row = row.reshape((1, 1, self.plan.hidden))?;
+                        Tensor::cat(&[&row.repeat((texts.len(), 1, 1))?, &x], 1)?
+                    }
+                    None => x,
+                };
+                x.flatten(0, 1)?
             }
-        }
-        let mut x = Tensor::from_vec(values, (ids.len(), width), &Device::Cpu)?;
+        };
         if self.plan.embedding_scale != 1.0 {
             x = (x * f64::from(self.plan.embedding_scale))?;
         }
@@ -141,6 +152,19 @@ impl Encoder {
             Some(norm) => norm.forward(&x),
             None => Ok(x),
         }
+    }
+
+    fn rows_of_tokens(&self, table: &Matrix, texts: &[&Tokens]) -> Computed<Tensor> {
+        let (table, width) = (table.view(), self.plan.hidden);
+        let ids: Vec<u32> = texts.iter().flat_map(|text| text.ids.iter().copied()).collect();
+        let mut values = vec![0.0; ids.len() * width];
+        for (row, id) in values.chunks_exact_mut(width).zip(&ids) {
+            table.read(*id as usize, row);
+            if let (Some(rows), Some(task)) = (&self.task_rows, texts[0].task) {
+                rows.add(task, *id, row);
+            }
+        }
+        Tensor::from_vec(values, (ids.len(), width), &Device::Cpu)
     }
 
     fn run(&self, block: &Block, x: &Tensor, way: Way<'_>) -> Computed<Tensor> {
@@ -339,6 +363,7 @@ pub(crate) fn activate(x: &Tensor, activation: Activation) -> Computed<Tensor> {
     match activation {
         Activation::Gelu => x.gelu_erf(),
         Activation::GeluTanh => x.gelu(),
+        Activation::QuickGelu => x * ops::sigmoid(&(x * 1.702)?)?,
         Activation::Relu => x.relu(),
         Activation::Silu => x.silu(),
         Activation::Tanh => x.tanh(),

@@ -17,6 +17,9 @@ pub(super) fn write<const FUSED: bool>(
         Activation::Relu => each(places, |_, i| if value(i) < 0.0 { 0.0 } else { value(i) }),
         Activation::Gelu => each(places, |_, i| gelu::<FUSED>(value(i))),
         Activation::GeluTanh => each(places, |_, i| gelu_tanh::<FUSED>(value(i))),
+        Activation::QuickGelu => {
+            each(places, |_, i| value(i) * sigmoid::<FUSED>(1.702 * value(i)));
+        }
         Activation::Silu => each(places, |_, i| value(i) * sigmoid::<FUSED>(value(i))),
         Activation::Tanh => each(places, |_, i| tanh::<FUSED>(value(i))),
         Activation::Sigmoid => each(places, |_, i| sigmoid::<FUSED>(value(i))),

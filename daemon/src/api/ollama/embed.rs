@@ -6,7 +6,7 @@ use axum::{body::Body, extract::State};
 use engine::{Outputs, Overflow, Vectors};
 use serde_json::{Map, Value};
 
-use super::{Reply, bytes, written};
+use super::{Reply, bytes, images, written};
 use crate::{
     Error,
     api::{
@@ -56,8 +56,10 @@ fn read(body: &[u8]) -> Result<Asked, Error> {
         return Err(Error::NotFound(format!("model '{model}' not found")));
     }
     local_name(&model)?;
+    let mut inputs = texts(object.input("input")?)?;
+    inputs.extend(images::read(object.strings("images")?.unwrap_or_default())?);
     let request = Request {
-        inputs: texts(object.input("input")?)?,
+        inputs,
         reading: Reading { overflow, chunks: chunks(&object)?, ..reading(&object)? },
         outputs: outputs(&object)?,
         normalize: object.boolean("normalize")?.unwrap_or(true),

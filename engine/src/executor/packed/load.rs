@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use modelfiles::recipe::Precision;
 
-use super::{Block, Encoder, FeedForward, Inner, Layer, Mixture};
+use super::{Block, Encoder, Entry, FeedForward, Inner, Layer, Mixture};
 use crate::{
     Error, Plan,
     architectures::{Architecture, Part, Slot},
@@ -41,7 +41,7 @@ impl Loader<'_> {
         Ok(Encoder {
             isa: self.isa,
             shape,
-            tokens: token_table(plan, self.architecture, self.weights)?,
+            entry: self.entry()?,
             task_rows: TaskRows::load(plan, self.architecture, self.weights)?,
             added: self.added()?,
             second_type: self.second_type()?,
@@ -50,6 +50,29 @@ impl Loader<'_> {
             blocks: (0..plan.layers).map(|layer| self.block(layer)).collect::<Result<_, _>>()?,
             final_norm: optional(ends_normal, || self.norm(Slot::FinalNorm))?,
             plan: plan.clone(),
+        })
+    }
+
+    /// Patches are read in f32, whatever the precision: there is one such layer, and nothing before it makes up for it.
+    fn entry(&self) -> Result<Entry, Error> {
+        let Some(patches) = self.plan.patches else {
+            return Ok(Entry::Tokens(token_table(self.plan, self.architecture, self.weights)?));
+        };
+        let (stem, hidden) = (self.stem(Slot::Patches), self.plan.hidden);
+        let table = self.weights.table(&stem, &[hidden, 3, patches.size, patches.size])?;
+        let view = table.view();
+        let read = |output: usize, to: &mut [f32]| view.read(output, to);
+        let bias = match patches.bias {
+            true => self.vector(&stem, "bias", hidden)?,
+            false => vec![0.0; hidden],
+        };
+        let source = Source { inputs: patches.width(), bias, read: &read };
+        let format = self.isa.format(Precision::F32);
+        let class =
+            optional(patches.class, || self.vector(&self.stem(Slot::Class), "weight", hidden))?;
+        Ok(Entry::Patches {
+            weights: Packed::new(&source, format, self.isa.tile().1, self.threads),
+            class: class.unwrap_or_default(),
         })
     }
 

@@ -2,11 +2,11 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Block, Inner, Linear, Norm};
+use super::{Block, Entry, Inner, Linear, Norm};
 use crate::{
     Error, Plan,
     architectures::{Architecture, Part, Slot},
-    executor::{experts::Files, optional, relative::sides},
+    executor::{experts::Files, optional, relative::sides, token_table},
     plan::{Adapters, NormKind, Placement, ProjectionNorm},
     weights::{Matrix, Weights},
 };
@@ -19,6 +19,20 @@ pub(crate) struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    pub(super) fn entry(&self) -> Result<Entry, Error> {
+        let Some(patches) = self.plan.patches else {
+            return Ok(Entry::Tokens(token_table(self.plan, self.architecture, self.weights)?));
+        };
+        let (size, hidden) = (patches.size, self.plan.hidden);
+        let stem = self.architecture.stem(Slot::Patches, self.plan);
+        let weight = self.weights.weight(&stem, &[hidden, 3, size, size])?.flatten(1, 3)?;
+        let bias = optional(patches.bias, || self.weights.bias(&stem, hidden))?;
+        let class = optional(patches.class, || {
+            self.weights.weight(&self.architecture.stem(Slot::Class, self.plan), &[hidden])
+        })?;
+        Ok(Entry::Patches { linear: Linear { weight, bias, tasks: Vec::new() }, class })
+    }
+
     pub(super) fn block(&self, layer: usize) -> Result<Block, Error> {
         let (plan, biases) = (self.plan, self.plan.biases);
         let (h, query) = (plan.hidden, plan.query_width());
