@@ -10,6 +10,7 @@ mod create;
 mod edge;
 mod embed;
 mod fairness;
+mod gguf;
 mod hub;
 mod images;
 mod keep_alive;

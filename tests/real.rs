@@ -1,10 +1,18 @@
 //! Are the vectors of the real all-MiniLM-L6-v2 those of sentence-transformers, all the way through HTTP?
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "gguf/convert.rs"]
+mod convert;
+#[path = "gguf/vocabulary.rs"]
+mod vocabulary;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use candle_core::quantized::{GgmlDType, gguf_file};
+use modelfiles::Name;
+use registry::Store;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, checkout, http};
+use crate::support::{Daemon, checkout, folder, http, real_store};
 
 /// Both sides compute in f32 and sum in different orders; f64 is within 3e-7 of the goldens.
 const TOLERANCE: f64 = 1e-5;
@@ -102,5 +110,62 @@ fn the_numbers_that_ollama_publishes() {
         let got = answer["embeddings"][0][i].as_f64().unwrap();
         // Ollama's come from half-precision weights and the tanh form of GELU.
         assert!((got - want).abs() <= 2e-4, "{got} {want}");
+    }
+}
+
+/// Makes `all-minilm` of a GGUF file, with the limit that Ollama's has.
+fn create(daemon: &Daemon, bytes: &[u8]) {
+    let digest = registry::digest_of(bytes).to_string();
+    let route = format!("/api/blobs/{digest}");
+    assert_eq!(http(&daemon.url, "POST", &route, &[], bytes).0, 201);
+    let parameters = json!({ "num_ctx": 256, "precision": "f32" });
+    let body = json!({
+        "model": "all-minilm", "files": { "x.gguf": digest }, "parameters": parameters, "stream": false
+    });
+    let (status, _, text) =
+        http(&daemon.url, "POST", "/api/create", &[], body.to_string().as_bytes());
+    assert_eq!(status, 200, "{text}");
+}
+
+#[test]
+fn a_gguf_file_gives_the_same_vectors() {
+    let store = Store::open(real_store()).unwrap();
+    let stored = store.find(&Name::parse("all-minilm").unwrap()).unwrap();
+    let source = convert::Source::read(&store.files(&stored).unwrap());
+    let mut target = convert::convert(&source, "bert");
+    target.set("bert.pooling_type", gguf_file::Value::U32(1));
+    let (daemon, folder) = (Daemon::start(&[]), folder());
+    let cases = cases();
+    let texts: Vec<String> = cases.iter().map(text).collect();
+    for (dtype, name, least, mean) in [
+        (GgmlDType::F32, "F32", 0.999_999, 0.999_999),
+        (GgmlDType::F16, "F16", 0.999_99, 0.999_999),
+        (GgmlDType::Q8_0, "Q8_0", 0.998, 0.9996),
+        // So small a model does not bear four bits in every matrix.
+        (GgmlDType::Q4_0, "Q4_0", 0.85, 0.94),
+    ] {
+        let path = folder.path().join(name);
+        target.write(&path, dtype);
+        create(&daemon, &std::fs::read(path).unwrap());
+        let answer = embed(&daemon, &json!(texts));
+        let cosine = |(index, case): (usize, &Value)| -> f64 {
+            if dtype == GgmlDType::F32 {
+                compare(case, &answer, index);
+            }
+            let tokens = &answer["inputs"][index]["tokens"];
+            assert_eq!(*tokens, json!(case["ids"].as_array().unwrap().len()), "{}", case["text"]);
+            let got: Vec<f64> =
+                serde_json::from_value(answer["embeddings"][index].clone()).unwrap();
+            got.iter().zip(vector(case)).map(|(a, b)| a * b).sum()
+        };
+        let cosines: Vec<f64> = cases.iter().enumerate().map(cosine).collect();
+        let lowest = cosines.iter().copied().fold(f64::INFINITY, f64::min);
+        let average = cosines.iter().sum::<f64>() / cosines.len() as f64;
+        assert!(lowest >= least && average >= mean, "{name}: {lowest} {average}");
+        let (_, _, shown) = http(&daemon.url, "GET", "/api/ps", &[], b"");
+        let details =
+            r#""format":"gguf","family":"bert","families":["bert"],"parameter_size":"22.57M""#;
+        assert!(shown.contains(details), "{shown}");
+        assert!(shown.contains(&format!(r#""quantization_level":"{name}""#)), "{shown}");
     }
 }

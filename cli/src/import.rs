@@ -49,11 +49,29 @@ pub(crate) async fn files(path: &Path) -> Result<ModelFiles> {
         let name = path.file_name().context("a file has a name")?.to_string_lossy().into_owned();
         return Ok(ModelFiles::from([(name, path.to_owned())]));
     }
+    if let Some((name, file)) = only_gguf(path) {
+        return Ok(ModelFiles::from([(name, file)]));
+    }
     let files = daemon::folder_files(path).await;
     files.map_err(|error| {
         let text = format!("folder '{}' cannot be imported: {error}", path.display());
         Failure::new(text).hint(HINT).into()
     })
+}
+
+/// Returns the GGUF file of a folder that holds one and no model of another form.
+fn only_gguf(folder: &Path) -> Option<(String, PathBuf)> {
+    let names = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let names: Vec<String> = names.collect();
+    let is_gguf = |name: &&String| name.to_ascii_lowercase().ends_with(".gguf");
+    let mut found = names.iter().filter(is_gguf);
+    let other = ["config.json", "modules.json"].iter().any(|name| names.iter().any(|n| n == name));
+    match (found.next(), found.next()) {
+        (Some(name), None) if !other => Some((name.clone(), folder.join(name))),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +127,14 @@ mod tests {
         assert_eq!(names(folder.path()).await, ["config.json", "pytorch_model.bin"]);
         let single = names(&folder.path().join("config.json")).await;
         assert_eq!(single, ["config.json"]);
+    }
+
+    #[tokio::test]
+    async fn a_gguf_file_is_a_model() {
+        assert_eq!(names(folder(&["x.GGUF", "README.md"]).path()).await, ["x.GGUF"]);
+        let both = folder(&["x.gguf", "config.json", "model.safetensors"]);
+        assert_eq!(names(both.path()).await, ["config.json", "model.safetensors"]);
+        files(folder(&["x.gguf", "y.gguf"]).path()).await.expect_err("which one?");
     }
 
     #[tokio::test]

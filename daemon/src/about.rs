@@ -2,10 +2,11 @@
 
 use engine::{Description, Files, Processor};
 use modelfiles::{Pooling, Recipe, human};
+use registry::GGUF_PATH;
 use serde_json::{Map, Value, json};
 
-/// Describes files for the manifest that is about to name them. A model whose architecture cannot run yet can be
-/// stored all the same; one whose files make no sense cannot.
+/// Describes files for the manifest that is about to name them. A repository whose architecture cannot run yet can be
+/// stored all the same; a GGUF file, or one whose files make no sense, cannot.
 pub(crate) fn describe(
     files: &Files,
     recipe: &Recipe,
@@ -13,7 +14,9 @@ pub(crate) fn describe(
 ) -> Result<Value, engine::Error> {
     let (family, more) = match engine::describe(files, recipe, processor) {
         Ok(description) => (description.plan.architecture.clone(), known(&description)),
-        Err(engine::Error::Unsupported(_)) => (model_type(files), json!({})),
+        Err(engine::Error::Unsupported(_)) if !files.contains_key(GGUF_PATH) => {
+            (model_type(files), json!({}))
+        }
         Err(error) => return Err(error),
     };
     let mut about = json!({
@@ -35,6 +38,7 @@ fn known(description: &Description) -> Value {
     let vision = description.images.then_some("vision");
     let capabilities: Vec<&str> = [capability].into_iter().chain(vision).collect();
     json!({
+        "model_format": description.format,
         "capabilities": capabilities,
         "model_type": human::number(description.parameters),
         "file_type": description.stored_as,

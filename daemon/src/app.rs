@@ -114,9 +114,9 @@ impl App {
 
     /// Returns what residency needs to load a model.
     pub(crate) fn wanted(&self, stored: &Stored) -> Result<Wanted, Error> {
-        if stored.manifest.layers_of(media::GGUF).next().is_some() {
+        if stored.manifest.layers_of(media::ADAPTER).next().is_some() {
             return Err(Error::Internal(
-                "models in GGUF format cannot run in this version".to_owned(),
+                "models with adapters cannot run in this version".to_owned(),
             ));
         }
         if let Some(reason) =

@@ -88,6 +88,7 @@ pub(crate) enum Slot {
 type ReadPlan = fn(&Settings) -> Result<Plan, Error>;
 
 /// An architecture: how its configuration reads and what its tensors are called.
+#[derive(Clone, Copy)]
 pub(crate) struct Architecture {
     /// The `model_type`s that it serves.
     pub(crate) model_types: &'static [&'static str],
@@ -131,6 +132,11 @@ impl Architecture {
     /// Names the tensor of a slot that has one of its own.
     pub(crate) fn stem(&self, slot: Slot, plan: &Plan) -> String {
         (self.stem)(slot, plan)
+    }
+
+    /// Returns the same architecture with other names of tensors.
+    pub(crate) fn named(self, stem: fn(Slot, &Plan) -> String) -> Self {
+        Self { stem, ..self }
     }
 
     /// Says where a linear layer lies that may share its tensor with others.
@@ -326,7 +332,7 @@ fn head_size(config: &Settings, hidden: usize, heads: usize) -> Result<usize, Er
 }
 
 /// Stands for the name of a slot that no plan of an architecture has.
-fn absent(slot: Slot) -> String {
+pub(crate) fn absent(slot: Slot) -> String {
     unreachable!("no plan of this architecture has a place {slot:?}")
 }
 

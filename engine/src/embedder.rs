@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 use modelfiles::recipe::{Pooling, Precision, Recipe};
 
 use crate::{
-    Error, Files, Output, Outputs, Plan, Processor, Vectors, architectures,
+    Error, Files, Output, Outputs, Plan, Processor, Vectors, architectures, executor,
     heads::{self, Loading},
     processor::Arithmetic,
     repository::{Repository, Scoring, Step},
@@ -35,6 +35,8 @@ pub struct Description {
     pub parameters: u64,
     /// Element type that most of them have, as `F32`.
     pub stored_as: String,
+    /// What kind of files they are, as Ollama calls it.
+    pub format: &'static str,
     /// What it gives of a text.
     pub outputs: Outputs,
     /// Length of a vector; of a model that gives weights of tokens alone, how many tokens there are.
@@ -82,11 +84,19 @@ pub fn describe(
     processor: &Processor,
 ) -> Result<Description, Error> {
     let repository = Repository::open(files, recipe)?;
-    let (architecture, plan) = architectures::plan(&repository.config)?;
-    let images = architectures::image_plan(architecture, &repository.config)?;
-    let weights = repository.weights()?;
+    let (architecture, plan) = repository.plan()?;
+    let images = architectures::image_plan(&architecture, &repository.config)?;
+    let weights = repository.weights(&plan)?;
     let precision = processor.precision(recipe.precision);
     description(&repository, (plan, images), weights.census(), (processor, precision))
+}
+
+/// Checks that the files have every tensor that loading would look for, and can be tokenised with.
+pub fn check(files: &Files, recipe: &Recipe) -> Result<(), Error> {
+    let repository = Repository::open(files, recipe)?;
+    let (architecture, plan) = repository.plan()?;
+    executor::check(&plan, &architecture, &repository.weights(&plan)?)?;
+    Tokeniser::open(&repository, &plan).map(drop)
 }
 
 fn description(
@@ -119,7 +129,8 @@ fn description(
     let precisions = [Precision::F32, Precision::Bf16, Precision::Int8];
     Ok(Description {
         parameters,
-        stored_as: dtype.map_or("unknown", |dtype| dtype.as_str()).to_ascii_uppercase(),
+        stored_as: stored_as(repository, dtype),
+        format: if repository.gguf.is_some() { "gguf" } else { "safetensors" },
         outputs,
         dimensions: repository.dimensions.map_or(dimensions, |cut| cut.min(dimensions)),
         max_tokens,
@@ -143,15 +154,27 @@ fn tasks(plan: &Plan) -> impl Iterator<Item = &(String, String)> {
     plan.adapters.iter().flat_map(|adapters| &adapters.tasks)
 }
 
+/// Returns the element type that most weights have, as their file says or their headers.
+fn stored_as(repository: &Repository<'_>, dtype: Option<candle_core::DType>) -> String {
+    let said = repository.gguf.as_ref().and_then(|gguf| gguf.file_type());
+    let found = dtype.map_or("unknown", |dtype| dtype.as_str());
+    said.map_or_else(|| found.to_ascii_uppercase(), str::to_owned)
+}
+
 impl Embedder {
     /// Loads a model.
     pub fn load(files: &Files, recipe: &Recipe, processor: &Processor) -> Result<Self, Error> {
         let repository = Repository::open(files, recipe)?;
-        let (architecture, plan) = architectures::plan(&repository.config)?;
-        let image_plan = architectures::image_plan(architecture, &repository.config)?;
+        let (architecture, plan) = repository.plan()?;
+        let image_plan = architectures::image_plan(&architecture, &repository.config)?;
         let precision = processor.precision(recipe.precision);
-        let loading =
-            Loading { repository: &repository, architecture, plan: &plan, processor, precision };
+        let loading = Loading {
+            repository: &repository,
+            architecture: &architecture,
+            plan: &plan,
+            processor,
+            precision,
+        };
         let of_images = |plan| Tower::of_images(Loading { plan, ..loading });
         let (encoder, images, tokeniser) = std::thread::scope(|scope| {
             let tokeniser = scope.spawn(|| Tokeniser::open(&repository, &plan));
@@ -160,7 +183,7 @@ impl Embedder {
         });
         let tokeniser = tokeniser.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let texts = Tower::of_texts(loading, encoder?, &tokeniser)?;
-        let (plans, census) = ((plan.clone(), image_plan), repository.weights()?.census());
+        let (plans, census) = ((plan.clone(), image_plan), repository.weights(&plan)?.census());
         Ok(Self {
             tokeniser,
             texts,

@@ -81,6 +81,35 @@ impl Encoder {
     }
 }
 
+/// Checks that there are matrices and norms for every slot that the plan has, without reading them.
+pub(crate) fn check(
+    plan: &Plan,
+    architecture: &Architecture,
+    weights: &Weights,
+) -> Result<(), Error> {
+    let (hidden, query) = (plan.hidden, plan.query_width());
+    let mut slots = vec![(Slot::TokenTable, vec![plan.vocabulary, hidden])];
+    slots.push((Slot::PositionTable, vec![plan.positions.rows(), hidden]));
+    slots.push((Slot::TypeTable, vec![plan.token_types, hidden]));
+    slots.retain(|(_, shape)| shape[0] > 0);
+    slots.extend(plan.embedding_norm.then(|| (Slot::EmbeddingNorm, vec![hidden])));
+    for (slot, shape) in slots {
+        weights.expect(&architecture.stem(slot, plan), &shape)?;
+    }
+    for l in 0..plan.layers {
+        let gate = plan.gated.then_some((Slot::Gate(l), hidden));
+        let inputs = [Slot::Query(l), Slot::Key(l), Slot::Value(l), Slot::Up(l)];
+        let linear = inputs.map(|slot| (slot, hidden)).into_iter().chain(gate);
+        let ends = [(Slot::AttentionOutput(l), query), (Slot::Down(l), plan.inner)];
+        for (slot, width) in linear.chain(ends) {
+            let part = architecture.part(slot, plan);
+            weights.expect(&part.stem, &[part.of, width])?;
+        }
+        weights.expect(&architecture.stem(Slot::OutputNorm(l), plan), &[hidden])?;
+    }
+    Ok(())
+}
+
 /// Opens the rows of tokens.
 fn token_table(
     plan: &Plan,

@@ -7,6 +7,7 @@ mod architectures;
 mod embedder;
 mod error;
 mod executor;
+mod gguf;
 mod heads;
 mod images;
 mod kernels;
@@ -22,7 +23,7 @@ mod tower;
 mod weights;
 
 pub use architectures::supports;
-pub use embedder::{Description, Embedder, describe};
+pub use embedder::{Description, Embedder, check, describe};
 pub use error::Error;
 pub use kernels::Isa;
 pub use outputs::{Output, Outputs, Vectors};

@@ -1,16 +1,17 @@
-//! What a folder in sentence-transformers or Hugging Face layout says about its model.
+//! What a folder in sentence-transformers or Hugging Face layout, or a GGUF file, says about its model.
 //!
 //! Both the layout up to 5.x and that of 6.x are read; module types are matched by the last part of their dotted
 //! name, because 6.x moved every class. Without `modules.json` the model is a transformer with mean pooling, which
 //! is what sentence-transformers does with such a folder.
 
 mod classifier;
+mod gguf;
 mod modules;
 mod question;
 mod sparse;
 mod towers;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use modelfiles::recipe::{Pooling, Recipe, Side};
 use serde_json::Value;
@@ -21,7 +22,9 @@ pub(crate) use self::question::Question;
 pub(crate) use self::sparse::{Predictions, SparseStep};
 pub(crate) use self::towers::{End, ProbeStep, Towers};
 use crate::{
-    Error, Files, Outputs,
+    Error, Files, Outputs, Plan,
+    architectures::{self, Architecture},
+    gguf::Gguf,
     images::Sight,
     plan::{Activation, Patches},
     settings::Settings,
@@ -138,11 +141,16 @@ pub(crate) struct Repository<'a> {
     pub(crate) cased: bool,
     pub(crate) truncation_side: Side,
     pub(crate) dimensions: Option<usize>,
+    /// The file that is the whole repository, if it is one.
+    pub(crate) gguf: Option<Arc<Gguf>>,
 }
 
 impl<'a> Repository<'a> {
     /// Reads the configuration files, then lets the recipe overrule them.
     pub(crate) fn open(files: &'a Files, recipe: &Recipe) -> Result<Self, Error> {
+        if let Some(gguf) = Gguf::find(files)? {
+            return Self::of_gguf(files, gguf, recipe);
+        }
         let Modules { documents: modules, queries, queries_by_default } = modules::read_all(files)?;
         refuse_unknown(&modules)?;
         let folder = modules
@@ -167,15 +175,36 @@ impl<'a> Repository<'a> {
         }
         let per_token = "colbert_linear.pt";
         let mut repository = Self {
-            files,
-            pooling: modules::default_pooling(&config),
             sparse: sparse::read(files, &modules, &config)?,
             per_token: files.contains_key(per_token).then(|| per_token.to_owned()),
             queries: queries.map(|queries| Queries::read(files, &modules, &queries)).transpose()?,
             queries_by_default,
-            config,
             folder,
             steps,
+            ..Self::new(files, config)
+        };
+        repository.read_classifier()?;
+        repository.read_modules(&modules)?;
+        repository.read_question(&modules, recipe)?;
+        repository.read_towers(&modules)?;
+        repository.read_prompts()?;
+        repository.read_limits()?;
+        repository.obey(recipe)?;
+        Ok(repository)
+    }
+
+    /// Takes a configuration, of which nothing more is known.
+    fn new(files: &'a Files, config: Settings) -> Self {
+        Self {
+            files,
+            pooling: modules::default_pooling(&config),
+            config,
+            folder: String::new(),
+            steps: Vec::new(),
+            sparse: None,
+            per_token: None,
+            queries: None,
+            queries_by_default: false,
             towers: None,
             scoring: None,
             question: None,
@@ -191,25 +220,33 @@ impl<'a> Repository<'a> {
             cased: false,
             truncation_side: Side::Right,
             dimensions: None,
-        };
-        repository.read_classifier()?;
-        repository.read_modules(&modules)?;
-        repository.read_question(&modules, recipe)?;
-        repository.read_towers(&modules)?;
-        repository.read_prompts()?;
-        repository.read_limits()?;
-        repository.obey(recipe)?;
-        Ok(repository)
+            gguf: None,
+        }
     }
 
-    /// Opens the weights of the transformer.
-    pub(crate) fn weights(&self) -> Result<Weights, Error> {
-        Weights::open(self.files, &self.folder)
+    /// Returns the architecture and plan of the encoder.
+    pub(crate) fn plan(&self) -> Result<(Architecture, Plan), Error> {
+        let (architecture, plan) = architectures::plan(&self.config)?;
+        match &self.gguf {
+            Some(gguf) => gguf.adapt(*architecture, plan),
+            None => Ok((*architecture, plan)),
+        }
+    }
+
+    /// Opens the weights of the transformer, of which this is the plan.
+    pub(crate) fn weights(&self, plan: &Plan) -> Result<Weights, Error> {
+        match &self.gguf {
+            Some(gguf) => Ok(Weights::of_gguf(gguf, gguf.has_pairs().then_some(plan.head_size))),
+            None => Weights::open(self.files, &self.folder),
+        }
     }
 
     /// Opens the weights of a module.
     pub(crate) fn module_weights(&self, folder: &str) -> Result<Weights, Error> {
-        Weights::open(self.files, folder)
+        match &self.gguf {
+            Some(gguf) => Ok(Weights::of_gguf(gguf, None)),
+            None => Weights::open(self.files, folder),
+        }
     }
 
     /// Opens the weights of a PyTorch file.
@@ -239,6 +276,12 @@ impl<'a> Repository<'a> {
     pub(crate) fn tokenizer_file(&self, name: &str) -> Option<&'a std::path::Path> {
         let beside = self.files.get(&format!("{}{name}", self.folder));
         beside.or_else(|| self.files.get(name)).map(std::path::PathBuf::as_path)
+    }
+
+    /// Reads such a file.
+    pub(crate) fn tokenizer_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let beside = read(self.files, &format!("{}{name}", self.folder))?;
+        if beside.is_some() { Ok(beside) } else { read(self.files, name) }
     }
 
     fn read_classifier(&mut self) -> Result<(), Error> {

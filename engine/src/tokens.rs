@@ -1,19 +1,23 @@
 //! How a text becomes token ids: prompts, special tokens, and what happens to a text that is too long.
 
+mod around;
+mod byte_fallback;
+mod byte_pairs;
+mod charsmap;
 mod clip;
+mod files;
+mod gguf;
 mod pairs;
+mod piece;
+mod sentencepiece;
 mod siglip;
+mod unigram;
+mod word_piece;
 
 use std::{collections::BTreeMap, ops::Range};
 
 use modelfiles::recipe::Side;
-use tokenizers::{
-    AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer,
-    models::wordpiece::WordPiece,
-    normalizers::{self, BertNormalizer},
-    pre_tokenizers::bert::BertPreTokenizer,
-    processors::bert::BertProcessing,
-};
+use tokenizers::{ModelWrapper, NormalizerWrapper, Tokenizer, normalizers};
 
 use crate::{
     Error, Plan,
@@ -141,7 +145,7 @@ struct Queries {
 impl Tokeniser {
     /// Builds the tokenizer of a repository.
     pub(crate) fn open(repository: &Repository<'_>, plan: &Plan) -> Result<Self, Error> {
-        let mut inner = read(repository)?;
+        let mut inner = files::read(repository)?;
         // Some files carry the padding and truncation of a training run: all-MiniLM-L6-v2 pads to 128.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(error)?;
@@ -386,46 +390,6 @@ impl Tokeniser {
         };
         names.iter().find_map(|name| self.prompts.get(*name)).unwrap_or(&self.default_prompt)
     }
-}
-
-/// Reads `tokenizer.json`, or builds WordPiece from the `vocab.txt` of an old BERT repository, or what CLIP has.
-fn read(repository: &Repository<'_>) -> Result<Tokenizer, Error> {
-    if let Some(path) = repository.tokenizer_file("tokenizer.json") {
-        return Tokenizer::from_file(path).map_err(|e| Error::file("tokenizer.json", e));
-    }
-    if let (Some(_), Some(vocabulary), Some(merges)) = (
-        &repository.towers,
-        repository.tokenizer_file("vocab.json"),
-        repository.tokenizer_file("merges.txt"),
-    ) {
-        return clip::build(vocabulary, merges).map_err(|e| Error::file("vocab.json", e));
-    }
-    let vocabulary = repository
-        .tokenizer_file("vocab.txt")
-        .ok_or_else(|| Error::file("tokenizer.json", "missing"))?;
-    word_piece(vocabulary, repository.cased).map_err(|e| Error::file("vocab.txt", e))
-}
-
-fn word_piece(vocabulary: &std::path::Path, cased: bool) -> tokenizers::Result<Tokenizer> {
-    let vocabulary = vocabulary.to_str().ok_or("the path is not UTF-8")?;
-    let model = WordPiece::from_file(vocabulary).unk_token("[UNK]".to_owned()).build()?;
-    let mut tokenizer = Tokenizer::new(model);
-    let id = |token: &str| {
-        let id = tokenizer.token_to_id(token).ok_or(format!("no {token}"))?;
-        Ok::<_, String>((token.to_owned(), id))
-    };
-    let (sep, cls) = (id("[SEP]")?, id("[CLS]")?);
-    // As transformers builds it: accents go with the case.
-    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, !cased)))?;
-    let specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
-    let mut known: Vec<AddedToken> = Vec::new();
-    for token in specials.into_iter().filter(|token| tokenizer.token_to_id(token).is_some()) {
-        known.push(AddedToken::from(token, true));
-    }
-    tokenizer.add_special_tokens(known)?;
-    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
-    tokenizer.with_post_processor(Some(BertProcessing::new(sep, cls)));
-    Ok(tokenizer)
 }
 
 /// Returns about so many bytes of a text from the side that is kept, cut between two words if there are any.

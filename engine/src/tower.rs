@@ -25,7 +25,7 @@ pub(crate) struct Tower {
 /// Loads an encoder.
 pub(crate) fn encoder(loading: Loading<'_>) -> Result<Encoder, Error> {
     let Loading { repository, architecture, plan, processor, precision } = loading;
-    Encoder::load(plan, architecture, &mut repository.weights()?, processor, precision)
+    Encoder::load(plan, architecture, &mut repository.weights(plan)?, processor, precision)
 }
 
 impl Tower {

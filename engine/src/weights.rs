@@ -1,5 +1,7 @@
-//! Where tensors come from: mapped safetensors, or PyTorch files read as data only.
+//! Where tensors come from: mapped safetensors, PyTorch files read as data only, or a GGUF file.
 
+mod blocks;
+mod gguf;
 mod mapped;
 mod matrix;
 mod pickle;
@@ -7,6 +9,7 @@ mod pickle;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::Arc,
 };
 
 use candle_core::{
@@ -14,8 +17,9 @@ use candle_core::{
     pickle::{PthTensors, TensorInfo},
 };
 
-use crate::{Error, Files, repository};
+use crate::{Error, Files, gguf::Gguf, repository};
 use mapped::Mapped;
+pub(crate) use mapped::map;
 pub(crate) use matrix::{Matrix, View};
 
 /// Shape and element type of a tensor, known from a header.
@@ -42,9 +46,18 @@ pub(crate) struct Weights {
 enum Reader {
     Mapped(Mapped),
     Pickled(Vec<PthTensors>),
+    Gguf(gguf::Reader),
 }
 
 impl Weights {
+    /// Takes the tensors of a GGUF file. Where queries and keys turn in neighbouring pairs of values, the width of
+    /// their heads says how these come apart.
+    pub(crate) fn of_gguf(file: &Arc<Gguf>, pairs: Option<usize>) -> Self {
+        let reader = gguf::Reader::new(Arc::clone(file), pairs);
+        let (file, headers) = (file.name().to_owned(), reader.headers());
+        Self { reader: Reader::Gguf(reader), file, headers, prefix: String::new() }
+    }
+
     /// Opens what the folder has, in the order that sentence-transformers prefers: safetensors, sharded
     /// safetensors, PyTorch, sharded PyTorch.
     pub(crate) fn open(files: &Files, folder: &str) -> Result<Self, Error> {
@@ -178,6 +191,12 @@ impl Weights {
         Ok(self.tensor(&[name], &[size])?.to_vec1()?)
     }
 
+    /// Checks that there is a `<stem>.weight` of this shape.
+    pub(crate) fn expect(&self, stem: &str, shape: &[usize]) -> Result<(), Error> {
+        let names = ["weight", "gamma"].map(|kind| format!("{stem}.{kind}"));
+        self.find(&[&names[0], &names[1], stem], shape).map(drop)
+    }
+
     /// Opens `<stem>.weight`, to be read row by row.
     pub(crate) fn matrix(&self, stem: &str, rows: usize, columns: usize) -> Result<Matrix, Error> {
         self.table(stem, &[rows, columns])
@@ -215,6 +234,9 @@ impl Weights {
         {
             return Ok(Matrix::mapped(map, header.dtype, rows, columns));
         }
+        if let Reader::Gguf(file) = &self.reader {
+            return file.matrix(name, rows, columns);
+        }
         Ok(Matrix::held(&self.stored(name)?, rows, columns)?)
     }
 
@@ -251,6 +273,7 @@ impl Weights {
         let tensor = match &self.reader {
             Reader::Mapped(files) => files.tensor(name)?,
             Reader::Pickled(files) => pickled(files, name)?,
+            Reader::Gguf(file) => file.tensor(name)?,
         };
         tensor.ok_or_else(|| Error::file(&self.file, format!("no tensor '{name}'")))
     }
@@ -265,6 +288,7 @@ impl Reader {
     fn headers(&self, file: &str) -> Result<BTreeMap<String, Header>, Error> {
         match self {
             Self::Mapped(files) => Ok(files.headers()),
+            Self::Gguf(file) => Ok(file.headers()),
             Self::Pickled(files) => {
                 let infos = files.iter().flat_map(|file| file.tensor_infos());
                 let headers: BTreeMap<String, Header> = infos

@@ -15,7 +15,7 @@ pub use hash::{digest_file, digest_of};
 pub use manifest::{Layer, MANIFEST_TYPE, Manifest, media};
 pub use pull::{Describe, Files, Progress, Puller, Pulling};
 pub use sources::{Settings, folder_files};
-pub use store::{Pump, Staging, Store, Stored};
+pub use store::{GGUF_PATH, Pump, Staging, Store, Stored};
 
 /// Runs a closure on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(

@@ -24,6 +24,8 @@ pub mod media {
     pub const MESSAGES: &str = "application/vnd.ollama.image.messages";
     /// A model in one GGUF file.
     pub const GGUF: &str = "application/vnd.ollama.image.model";
+    /// Small matrices that are added to those of a model.
+    pub const ADAPTER: &str = "application/vnd.ollama.image.adapter";
 }
 
 /// The list of blobs that make one model.

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use modelfiles::{Digest, Name};
 
 use crate::error::{Error, Result};
-pub use models::Stored;
 pub(crate) use models::is_inside;
+pub use models::{GGUF_PATH, Stored};
 pub use pump::Pump;
 pub use staging::Staging;
 

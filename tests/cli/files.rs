@@ -130,3 +130,16 @@ fn wishes_reach_the_service() {
     let wanted = "Error: prompt 'nope' not found: the model has none";
     assert!(refused.code == Some(1) && refused.stderr.starts_with(wanted), "{}", refused.stderr);
 }
+
+#[test]
+fn a_gguf_file_makes_a_model() {
+    let alone = Alone::new();
+    let golden = support::checkout("tests/goldens/tokenizers/xlm-roberta.gguf");
+    let text = format!("FROM {}\nPARAMETER num_ctx 40\n", golden.display());
+    let made = outcome(&mut alone.vecuna("create tiny -f -"), text.as_bytes());
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    assert!(made.stderr.contains("parsing GGUF"), "{}", made.stderr);
+    let shown = quiet(&mut alone.vecuna("show tiny"), "");
+    assert!(shown.contains("Q8_0") && shown.contains("bert"), "{shown}");
+    quiet(&mut alone.vecuna("run tiny hello"), "");
+}

@@ -1,6 +1,6 @@
 """Makes the golden vectors: `python make.py [PART...]` (default: all parts). See README.md.
 
-A part is all-minilm, tiny, dpr, rerank, sparse, router, static, images, clip, or the name of one model of tiny.
+A part is all-minilm, tiny, dpr, rerank, sparse, router, static, images, clip, pieces, or the name of one model of tiny.
 """
 
 import importlib.util
@@ -13,6 +13,7 @@ import golden  # before the others: it sets what torch reads when it is loaded
 import clip
 import dpr
 import images
+import pieces
 import rerank
 import router
 import sparse
@@ -35,7 +36,8 @@ def all_minilm():
 
 
 PARTS = {"all-minilm": all_minilm}
-PARTS |= {module.__name__: partial(module.make, MODELS) for module in [tiny, dpr, rerank, sparse, router, static, images, clip]}
+MODULES = [tiny, dpr, rerank, sparse, router, static, images, clip, pieces]
+PARTS |= {module.__name__: partial(module.make, MODELS) for module in MODULES}
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or list(PARTS)

@@ -131,10 +131,9 @@ fn what_cannot_be_made_is_refused_with_a_reason() {
             json!({ "model": "x", "from": "tiny", "quantize": "q8_0" }),
             "quantize is not supported: weights are stored as they are, set PARAMETER precision instead",
         ),
-        // Not yet: in Ollama a single file is taken as GGUF.
         (
-            json!({ "model": "x", "files": { "a.gguf": one } }),
-            "no safetensors or PyTorch file among 'files'; GGUF cannot run in this version",
+            json!({ "model": "x", "files": { "a.json": one, "b.json": one } }),
+            "no safetensors or PyTorch file among 'files'",
         ),
     ];
     for (body, text) in table {

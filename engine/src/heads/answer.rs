@@ -24,7 +24,7 @@ pub(super) fn load(
         true => architecture.stem(Slot::TokenTable, plan),
         false => "lm_head".to_owned(),
     };
-    let mut weights = repository.weights()?;
+    let mut weights = repository.weights(plan)?;
     weights.anchor(&format!("{stem}.weight"))?;
     let table = weights.matrix(&stem, plan.vocabulary, plan.hidden)?;
     let row = |id: u32| {

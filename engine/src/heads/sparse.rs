@@ -76,7 +76,7 @@ impl Sparse {
             }
             SparseStep::File(path) => (loading.repository.weights_in(path)?, ""),
             SparseStep::Classifier => {
-                let mut weights = loading.repository.weights()?;
+                let mut weights = loading.repository.weights(loading.plan)?;
                 weights.anchor("classifier.weight")?;
                 (weights, "classifier")
             }
@@ -115,7 +115,7 @@ impl Layers {
     fn load(step: &Predictions, loading: Loading<'_>) -> Result<Self, Error> {
         let Loading { repository, architecture, plan, processor, precision } = loading;
         let (width, tokens) = (plan.hidden, plan.vocabulary);
-        let mut weights = repository.weights()?;
+        let mut weights = repository.weights(plan)?;
         weights.anchor(&format!("{}.weight", step.transform))?;
         let arithmetic = processor.arithmetic;
         let bias = weights.bias(step.bias, tokens)?.to_vec1()?;

@@ -83,7 +83,8 @@ fn place(file: usize, start: u64, info: &TensorInfo) -> Option<Place> {
     Some(Place { file, offset: start + from as u64, bytes: to - from, header })
 }
 
-fn map(file: &File, offset: u64, bytes: Option<usize>) -> std::io::Result<Mmap> {
+/// Maps some bytes of a file, or all from an offset.
+pub(crate) fn map(file: &File, offset: u64, bytes: Option<usize>) -> std::io::Result<Mmap> {
     let mut options = MmapOptions::new();
     options.offset(offset);
     if let Some(bytes) = bytes {

@@ -1,18 +1,22 @@
 //! How the rows of a stored matrix are read one by one, as f32: from the mapping of its file where that is possible.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, quantized::GgmlDType};
 use half::f16;
 use memmap2::Mmap;
+
+use super::blocks;
 
 /// A matrix in the files of a model.
 pub(crate) struct Matrix {
     rows: usize,
     columns: usize,
     values: Values,
+    pairs: Option<usize>,
 }
 
 enum Values {
     Mapped(Mmap, DType),
+    Blocks(Mmap, GgmlDType),
     Held(Vec<f32>),
 }
 
@@ -23,6 +27,7 @@ pub(crate) struct View<'a> {
     pub(crate) rows: usize,
     columns: usize,
     values: Bytes<'a>,
+    pairs: Option<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -30,13 +35,25 @@ enum Bytes<'a> {
     F32(&'a [u8]),
     F16(&'a [u8]),
     Bf16(&'a [u8]),
+    Blocks(&'a [u8], GgmlDType),
     Held(&'a [f32]),
 }
 
 impl Matrix {
     /// Takes the mapping of a matrix of one of the types that are read row by row.
     pub(super) fn mapped(map: Mmap, dtype: DType, rows: usize, columns: usize) -> Self {
-        Self { rows, columns, values: Values::Mapped(map, dtype) }
+        Self { rows, columns, values: Values::Mapped(map, dtype), pairs: None }
+    }
+
+    /// Takes the mapping of a matrix whose rows are blocks of quantised values, and whose length is that of its shape.
+    pub(super) fn of_blocks(map: Mmap, dtype: GgmlDType, rows: usize, columns: usize) -> Self {
+        Self { rows, columns, values: Values::Blocks(map, dtype), pairs: None }
+    }
+
+    /// Takes the rows of every head, which lie as neighbouring pairs, to be halves: row `i` of a head of `size` rows
+    /// is then its row `2i`, or in the second half `2(i − size / 2) + 1`.
+    pub(super) fn with_pairs(self, size: Option<usize>) -> Self {
+        Self { pairs: size, ..self }
     }
 
     /// Takes a matrix of any type.
@@ -46,7 +63,7 @@ impl Matrix {
 
     /// Takes the values of a matrix, row after row.
     pub(crate) fn of(values: Vec<f32>, rows: usize, columns: usize) -> Self {
-        Self { rows, columns, values: Values::Held(values) }
+        Self { rows, columns, values: Values::Held(values), pairs: None }
     }
 
     /// Says whether matrices of this type are read row by row.
@@ -68,9 +85,10 @@ impl Matrix {
             Values::Mapped(map, DType::F16) => Bytes::F16(map),
             Values::Mapped(map, DType::BF16) => Bytes::Bf16(map),
             Values::Mapped(map, _) => Bytes::F32(map),
+            Values::Blocks(map, dtype) => Bytes::Blocks(map, *dtype),
             Values::Held(values) => Bytes::Held(values),
         };
-        View { first: 0, rows: self.rows, columns: self.columns, values }
+        View { first: 0, rows: self.rows, columns: self.columns, values, pairs: self.pairs }
     }
 }
 
@@ -83,7 +101,8 @@ impl View<'_> {
 
     /// Reads a row.
     pub(crate) fn read(&self, row: usize, to: &mut [f32]) {
-        let (start, count) = ((self.first + row) * self.columns, self.columns);
+        let row = self.pairs.map_or(self.first + row, |size| paired(self.first + row, size));
+        let (start, count) = (row * self.columns, self.columns);
         let halves = |bytes: &[u8], to: &mut [f32], widen: fn(u16) -> f32| {
             let (halves, _) = bytes[2 * start..2 * (start + count)].as_chunks::<2>();
             to.iter_mut().zip(halves).for_each(|(x, half)| *x = widen(u16::from_le_bytes(*half)));
@@ -95,7 +114,15 @@ impl View<'_> {
             }
             Bytes::F16(bytes) => halves(bytes, to, |half| f16::from_bits(half).to_f32()),
             Bytes::Bf16(bytes) => halves(bytes, to, |half| f32::from_bits(u32::from(half) << 16)),
+            Bytes::Blocks(bytes, dtype) => blocks::read(bytes, dtype, start..start + count, to),
             Bytes::Held(values) => to.copy_from_slice(&values[start..start + count]),
         }
     }
+}
+
+/// Returns where a row lies if the rows of each head lie in neighbouring pairs.
+pub(super) fn paired(row: usize, size: usize) -> usize {
+    let (head, i) = (row / size, row % size);
+    let half = size / 2;
+    head * size + 2 * (i % half) + i / half
 }

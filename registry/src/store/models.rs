@@ -17,6 +17,8 @@ use crate::manifest::{Layer, Manifest, media};
 const MANIFEST_LIMIT_BYTES: u64 = 8 << 20;
 /// A manifest lies exactly this many levels below `manifests/`.
 pub(super) const LEVELS: usize = 4;
+/// The path of a model in one GGUF file, whose layer has no name.
+pub const GGUF_PATH: &str = "model.gguf";
 
 /// A model in the store.
 #[derive(Clone, Debug)]
@@ -72,9 +74,14 @@ impl Store {
         Ok((walk.names, walk.is_complete))
     }
 
-    /// Returns the files of a model in repository layout: path → blob.
+    /// Returns the files of a model in repository layout: path → blob. A model in one GGUF file is [`GGUF_PATH`].
     pub fn files(&self, model: &Stored) -> Result<BTreeMap<String, PathBuf>> {
-        let files = self.layer_files(model.manifest.layers_of(media::FILE));
+        let manifest = &model.manifest;
+        let gguf = manifest
+            .layers_of(media::GGUF)
+            .map(|layer| Layer { name: Some(GGUF_PATH.to_owned()), ..layer.clone() });
+        let gguf: Vec<Layer> = gguf.collect();
+        let files = self.layer_files(manifest.layers_of(media::FILE).chain(&gguf));
         files.map_err(|error| match error {
             // Who removes a blob has removed its model before.
             Error::MissingBlob(_) if self.read(&model.name).is_err() => {

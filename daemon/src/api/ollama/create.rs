@@ -1,10 +1,10 @@
 //! `/api/create`: a new model from one that is there, or from uploaded files.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fs::File, io::Read as _, sync::Arc};
 
 use axum::{body::Body, extract::State};
 use modelfiles::{Digest, Name, Parameters, Recipe, Value, parameters};
-use registry::{Layer, Manifest, media};
+use registry::{GGUF_PATH, Layer, Manifest, media};
 
 use super::{Reply, bytes, events, events::Events, model, pull};
 use crate::{
@@ -116,14 +116,17 @@ async fn make(app: Arc<App>, request: Request, events: Events) -> Result<(), Err
         None => return bad("neither 'from' or 'files' was specified"),
         Some(Base::Model(from)) => base_model(&app, from, &events).await?,
         Some(Base::Files(files)) => {
-            if !files.keys().any(|path| path.ends_with(".safetensors") || path.ends_with(".bin")) {
-                return bad(
-                    "no safetensors or PyTorch file among 'files'; GGUF cannot run in this version",
-                );
-            }
-            events.status("converting model").await?;
             let files = files.clone();
-            app.blocking(move |app| from_files(app, &files)).await?
+            match gguf(&files)? {
+                Some(digest) => {
+                    events.status("parsing GGUF").await?;
+                    app.blocking(move |app| from_gguf(app, digest)).await?
+                }
+                None => {
+                    events.status("converting model").await?;
+                    app.blocking(move |app| from_files(app, &files)).await?
+                }
+            }
         }
     };
     let name = request.name.clone();
@@ -160,16 +163,52 @@ async fn base_model(app: &Arc<App>, from: &str, events: &Events) -> Result<Manif
     Ok(app.find(from, missing).await?.manifest)
 }
 
+/// Returns the digest of the GGUF file, if the model is one: as in Ollama, so is a single file of any other name.
+fn gguf(files: &BTreeMap<String, Digest>) -> Result<Option<Digest>, Error> {
+    let is_weights = |path: &String| path.ends_with(".safetensors") || path.ends_with(".bin");
+    let is_gguf = |path: &String| path.to_ascii_lowercase().ends_with(".gguf");
+    let bad = |text: &str| Err(Error::BadRequest(text.to_owned()));
+    match files.iter().next() {
+        Some((path, digest)) if files.len() == 1 && !is_weights(path) => Ok(Some(*digest)),
+        _ if files.keys().any(is_gguf) => bad("a GGUF file is a whole model: 'files' names more"),
+        _ if files.keys().any(is_weights) => Ok(None),
+        _ => bad("no safetensors or PyTorch file among 'files'"),
+    }
+}
+
+/// Returns the manifest of a GGUF file, without parameters; the file is stored as it is.
+fn from_gguf(app: &App, digest: Digest) -> Result<Manifest, Error> {
+    let layer = Layer::new(media::GGUF, (digest, size_of(app, &digest)?));
+    let path = app.store.blob_path(&digest);
+    let mut magic = [0; 4];
+    let read = File::open(&path).and_then(|mut file| file.read_exact(&mut magic));
+    if read.is_err() || &magic != b"GGUF" {
+        return Err(Error::BadRequest("supplied file was not in GGUF format".to_owned()));
+    }
+    let files = BTreeMap::from([(GGUF_PATH.to_owned(), path)]);
+    let checked = engine::check(&files, &Recipe::default());
+    checked.map_err(|error| Error::BadRequest(Error::from(error).to_string()))?;
+    described(app, &files, vec![layer])
+}
+
 /// Returns the manifest of uploaded files, without parameters.
 fn from_files(app: &App, files: &BTreeMap<String, Digest>) -> Result<Manifest, Error> {
-    let missing = |digest: &Digest| Error::BadRequest(format!("blob {digest} was not uploaded"));
-    let layers = files.iter().map(|(path, digest)| {
-        let size = app.store.size_of(digest).ok_or_else(|| missing(digest))?;
-        Ok(Layer::file(path, (*digest, size)))
-    });
-    let layers = layers.collect::<Result<Vec<Layer>, Error>>()?;
+    let layer = |(path, digest): (&String, &Digest)| {
+        Ok(Layer::file(path, (*digest, size_of(app, digest)?)))
+    };
+    let layers = files.iter().map(layer).collect::<Result<Vec<Layer>, Error>>()?;
     let paths = files.iter().map(|(path, digest)| (path.clone(), app.store.blob_path(digest)));
-    let about = about::describe(&paths.collect(), &Recipe::default(), &app.processor);
+    described(app, &paths.collect(), layers)
+}
+
+fn size_of(app: &App, digest: &Digest) -> Result<u64, Error> {
+    let missing = || Error::BadRequest(format!("blob {digest} was not uploaded"));
+    app.store.size_of(digest).ok_or_else(missing)
+}
+
+/// Returns a manifest of layers with the description of their files.
+fn described(app: &App, files: &engine::Files, layers: Vec<Layer>) -> Result<Manifest, Error> {
+    let about = about::describe(files, &Recipe::default(), &app.processor);
     let about = about.map_err(|error| Error::BadRequest(Error::from(error).to_string()))?;
     let config = app.store.put_bytes(about.to_string().as_bytes())?;
     Ok(Manifest::new(Layer::new(media::CONFIG, config), layers))

@@ -74,7 +74,7 @@ impl Details {
         let family = &description.plan.architecture;
         Self {
             parent_model: String::new(),
-            format: "safetensors".to_owned(),
+            format: description.format.to_owned(),
             family: family.clone(),
             families: Some(vec![family.clone()]),
             parameter_size: human::number(description.parameters),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{body::Body, extract::State};
+use engine::Description;
 use http::StatusCode;
 use modelfiles::{Modelfile, parameters};
 use registry::{Stored, media};
@@ -65,8 +66,13 @@ fn tell(app: &App, stored: &Stored, system: Option<String>) -> Result<Value, Err
     put("template", json!(modelfile.template));
     put("system", json!(modelfile.system.unwrap_or_default()));
     put("details", json!(Details::of(&about, stored).without_lengths()));
-    put("model_info", Value::Object(model_info(app, stored, &about)));
-    put("capabilities", json!(capabilities(&about)));
+    let description = describe(app, stored);
+    // What Ollama stored does not say what it can do.
+    let embeds = description.as_ref().filter(|_| about["capabilities"].is_null());
+    let capabilities =
+        embeds.map_or_else(|| capabilities(&about), |_| vec!["embedding".to_owned()]);
+    put("model_info", Value::Object(model_info(description.as_ref(), &about)));
+    put("capabilities", json!(capabilities));
     put("modified_at", json!(time::rfc3339(stored.modified)));
     Ok(Value::Object(told))
 }
@@ -95,14 +101,16 @@ fn from(app: &App, stored: &Stored) -> String {
     )
 }
 
+/// Describes what can run.
+fn describe(app: &App, stored: &Stored) -> Option<Description> {
+    let wanted = app.wanted(stored).ok()?;
+    engine::describe(&wanted.files, &wanted.recipe, &app.processor).ok()
+}
+
 /// Returns the keys of a GGUF file, as far as they are known of this one.
-fn model_info(app: &App, stored: &Stored, about: &Value) -> Map<String, Value> {
-    let wanted = app.wanted(stored);
-    let described = wanted
-        .ok()
-        .and_then(|wanted| engine::describe(&wanted.files, &wanted.recipe, &app.processor).ok());
-    described.map_or_else(
+fn model_info(description: Option<&Description>, about: &Value) -> Map<String, Value> {
+    description.map_or_else(
         || Map::from_iter([("general.architecture".to_owned(), about["model_family"].clone())]),
-        |description| about::model_info(&description),
+        about::model_info,
     )
 }
