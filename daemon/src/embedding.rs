@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     ops::Range,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -33,9 +33,33 @@ pub(crate) enum Input {
     /// Token ids of the model's own vocabulary.
     Ids(Vec<u32>),
     /// A query and a document, for a reranker.
-    Pair(Arc<str>, String),
+    Pair(Arc<Query>, String),
     /// The file of an image.
     Image(Vec<u8>),
+}
+
+/// A query of many documents, which is tokenised once.
+pub(crate) struct Query {
+    pub(crate) text: String,
+    /// What it is there for, where the request says.
+    pub(crate) instruction: Option<String>,
+    tokens: OnceLock<engine::Query>,
+}
+
+impl Query {
+    /// Takes a query.
+    pub(crate) fn new(text: String, instruction: Option<String>) -> Self {
+        Self { text, instruction, tokens: OnceLock::new() }
+    }
+
+    /// Returns its tokens, for pairs of at most `limit` tokens.
+    fn tokens(&self, embedder: &Embedder, limit: usize) -> Result<&engine::Query, engine::Error> {
+        if let Some(tokens) = self.tokens.get() {
+            return Ok(tokens);
+        }
+        let found = embedder.tokenize_query(&self.text, self.instruction.as_deref(), limit)?;
+        Ok(self.tokens.get_or_init(|| found))
+    }
 }
 
 impl Input {
@@ -44,7 +68,7 @@ impl Input {
         match self {
             Self::Text(text) => text.len(),
             Self::Ids(ids) => size_of_val(ids.as_slice()),
-            Self::Pair(query, document) => query.len() + document.len(),
+            Self::Pair(query, document) => query.text.len() + document.len(),
             // A small file may hold a large image.
             Self::Image(file) => file.len().max(IMAGE_BYTES),
         }
@@ -144,8 +168,16 @@ pub(crate) async fn rank(
     request: Request,
     mut write: impl FnMut(&[f32]) + Send,
 ) -> Result<(Embedded, Scoring), Error> {
+    let is_told = request
+        .inputs
+        .iter()
+        .any(|input| matches!(input, Input::Pair(query, _) if query.instruction.is_some()));
     let scoring = |embedder: &Embedder| {
-        embedder.description().scoring.ok_or_else(|| unable(model, "reranking"))
+        let description = embedder.description();
+        if is_told && description.scoring.is_some() && description.instruction.is_none() {
+            return Err(unable(model, "an instruction"));
+        }
+        description.scoring.ok_or_else(|| unable(model, "reranking"))
     };
     let write = |_, vectors: &Vectors| {
         write(&vectors.dense);

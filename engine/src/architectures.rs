@@ -2,13 +2,16 @@
 
 mod bert;
 mod clip;
+mod deberta2;
 mod distilbert;
 mod dpr;
 mod eurobert;
 mod gemma3;
 mod gte;
 mod jina2;
+mod jina2_code;
 mod jina3;
+mod jina3_hub;
 mod llama;
 mod mistral;
 mod modernbert;
@@ -24,7 +27,7 @@ use serde_json::Value;
 
 use crate::{
     Error, Plan,
-    plan::{Activation, Biases, NormKind, Placement, Positions, most},
+    plan::{Activation, Biases, NormKind, Placement, Positions, ProjectionNorm, most},
     positions::{Distances, frequencies},
     settings::Settings,
 };
@@ -42,12 +45,20 @@ pub(crate) enum Slot {
     EmbeddingNorm,
     /// A row for each bucket of distances, with a number for each head.
     DistanceTable,
+    /// A row for each distance that meets queries and keys.
+    RelativeTable,
+    /// The norm of these rows.
+    RelativeNorm,
+    /// What makes keys of them, where that is not what makes keys of tokens.
+    RelativeKey(usize),
+    /// What makes queries of them, likewise.
+    RelativeQuery(usize),
     Query(usize),
     Key(usize),
     Value(usize),
-    /// RMS norm of every query head.
+    /// The norm of queries, of each head or of all.
     QueryNorm(usize),
-    /// RMS norm of every key head.
+    /// The norm of keys, likewise.
     KeyNorm(usize),
     AttentionOutput(usize),
     /// The norm of the attention: behind it or before it, as the plan says.
@@ -57,6 +68,14 @@ pub(crate) enum Slot {
     Gate(usize),
     Up(usize),
     Down(usize),
+    /// What says through which experts a token passes.
+    Router(usize),
+    /// The layers into all experts, one below the other.
+    ExpertsUp(usize),
+    /// The layers out of them, likewise, each of which has its inputs as rows.
+    ExpertsDown(usize),
+    /// What stands before the name of their bias.
+    ExpertsBias(usize),
     /// The norm of the feed-forward layer: behind it or before it, as the plan says.
     OutputNorm(usize),
     /// The norm behind the feed-forward layer, where one stands before it too.
@@ -73,7 +92,8 @@ type ReadPlan = fn(&Settings) -> Result<Plan, Error>;
 pub(crate) struct Architecture {
     /// The `model_type`s that it serves.
     pub(crate) model_types: &'static [&'static str],
-    /// Classes of code in repositories that compute just this; with any other code of their own models are refused.
+    /// Classes of code in repositories that compute just this, from a part of their reference on; with any other code
+    /// of their own models are refused.
     own_code: &'static [&'static str],
     /// Whether a tensor that holds gate and up layer begins with the gate.
     gate_first: bool,
@@ -133,6 +153,7 @@ impl Architecture {
                 vec![(Slot::Up(l), inner), (Slot::Gate(l), inner)]
             }
             Slot::Up(_) => vec![(slot, inner)],
+            Slot::RelativeKey(_) | Slot::RelativeQuery(_) => vec![(slot, query)],
             _ => vec![(slot, plan.hidden)],
         };
         let stem = self.stem(slot, plan);
@@ -151,7 +172,7 @@ impl Architecture {
     /// Says whether it computes what a configuration describes; `own_code` names code that the repository brings.
     fn serves(&self, model_type: &str, own_code: Option<&str>) -> bool {
         self.model_types.contains(&model_type)
-            && own_code.is_none_or(|class| self.own_code.contains(&class))
+            && own_code.is_none_or(|class| self.own_code.iter().any(|end| is_end(class, end)))
     }
 }
 
@@ -165,14 +186,16 @@ impl Plan {
             heads,
             kv_heads: heads,
             head_size: 0,
-            head_norm: false,
+            projection_norm: ProjectionNorm::None,
             causal: false,
             window: None,
             scale: 1.0,
             distances: None,
+            relative: None,
             inner: 0,
             activation: Activation::Gelu,
             gated: false,
+            experts: None,
             biases: Biases::ALL,
             norm: NormKind::Layer,
             placement: Placement::After,
@@ -184,19 +207,22 @@ impl Plan {
             positions: Positions::None { context: 0 },
             token_types: 0,
             embedding_norm: true,
+            adapters: None,
         }
     }
 }
 
-/// Where two serve the same `model_type`, the first does unless the repository brings code.
+/// Where two serve the same `model_type`, the first that knows the code of a repository does.
 static ARCHITECTURES: &[Architecture] = &[
     bert::ARCHITECTURE,
     clip::ARCHITECTURE,
+    deberta2::ARCHITECTURE,
     distilbert::ARCHITECTURE,
     dpr::ARCHITECTURE,
     eurobert::ARCHITECTURE,
     gemma3::ARCHITECTURE,
     gte::ARCHITECTURE,
+    jina2_code::ARCHITECTURE,
     jina2::ARCHITECTURE,
     jina3::ARCHITECTURE,
     llama::ARCHITECTURE,
@@ -207,6 +233,7 @@ static ARCHITECTURES: &[Architecture] = &[
     qwen2::ARCHITECTURE,
     qwen3::ARCHITECTURE,
     roberta::ARCHITECTURE,
+    jina3_hub::ARCHITECTURE,
     t5::ARCHITECTURE,
     table::ARCHITECTURE,
 ];
@@ -225,7 +252,7 @@ pub(crate) fn plan(config: &Settings) -> Result<(&'static Architecture, Plan), E
     let own_code = own_code(config);
     let mut all = ARCHITECTURES.iter();
     let architecture = all.find(|one| one.serves(model_type, own_code)).ok_or_else(|| {
-        let class = own_code.unwrap_or_default();
+        let class = own_code.and_then(|class| class.rsplit('.').next()).unwrap_or_default();
         Error::Unsupported(format!("models that bring their own code cannot run: '{class}'"))
     })?;
     let plan = (architecture.plan)(config)?;
@@ -244,12 +271,17 @@ pub(crate) fn image_plan(
     Ok(Some(plan))
 }
 
-/// Returns the class that transformers would load from the repository itself.
+/// Says whether a reference to code, as `repository--module.Class`, ends with these parts.
+fn is_end(class: &str, end: &str) -> bool {
+    class.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with(['.', '/']))
+}
+
+/// Returns the reference to the class that transformers would load from the repository itself.
 fn own_code(config: &Settings) -> Option<&str> {
     let map = config.get(&["auto_map"])?;
     let class = ["AutoModel", "AutoModelForMaskedLM", "AutoModelForCausalLM"];
     let class = class.iter().find_map(|key| map.get(*key)).and_then(Value::as_str);
-    Some(class.unwrap_or("unknown").rsplit('.').next().unwrap_or_default())
+    Some(class.unwrap_or("unknown"))
 }
 
 /// Returns the error for a `model_type` that no architecture serves.
@@ -262,6 +294,15 @@ fn check(config: &Settings, plan: &Plan) -> Result<(), Error> {
     if !plan.heads.is_multiple_of(plan.kv_heads) {
         let (heads, groups) = (plan.heads, plan.kv_heads);
         return Err(config.error(format!("{heads} heads do not split into {groups} groups")));
+    }
+    let such = |what: &str| {
+        Err(Error::Unsupported(format!("{what} of such a model cannot run in this version")))
+    };
+    if plan.adapters.is_some() && (plan.gated || plan.token_types > 1) {
+        return such("adapters");
+    }
+    if plan.experts.is_some() && (plan.adapters.is_some() || plan.placement != Placement::After) {
+        return such("experts");
     }
     if plan.query_width() > most::WIDTH {
         return Err(config.error(format!("all heads are wider than {}", most::WIDTH)));

@@ -12,7 +12,7 @@ use crate::{
     processor::Arithmetic,
     repository::{Repository, Scoring, Step},
     threads::Team,
-    tokens::{Overflow, Prompt, Tokeniser, Tokens},
+    tokens::{Overflow, Prompt, Query, Task, Tokeniser, Tokens},
     tower::{self, Tower},
 };
 
@@ -55,6 +55,10 @@ pub struct Description {
     pub images: bool,
     /// What makes a score of the number that comes out, if the model is a reranker and no embedder.
     pub scoring: Option<Scoring>,
+    /// What a query is there for unless a request says it, if the model is a reranker that is told so.
+    pub instruction: Option<String>,
+    /// The tasks that it has weights for.
+    pub tasks: Vec<String>,
     /// What its products are computed with.
     pub precision: Precision,
     /// Bytes that the loaded model holds, and the most that a forward pass adds.
@@ -111,6 +115,9 @@ fn description(
         images.as_ref().map(|plan| tower::image_weights(repository, plan, dimensions));
     let image_weights = image_weights.transpose()?.unwrap_or(0);
     let (outputs, mut pooling) = (repository.outputs(), repository.pooling.modes.clone());
+    if repository.question.is_some() {
+        dimensions = 1;
+    }
     if repository.predicts() {
         (dimensions, pooling) = (plan.vocabulary, vec![Pooling::Splade]);
     }
@@ -131,6 +138,8 @@ fn description(
         prompts: repository.prompts.clone(),
         default_prompt: repository.default_prompt.clone(),
         scoring: repository.scoring,
+        instruction: repository.question.as_ref().map(|question| question.instruction.clone()),
+        tasks: tasks(&plan).map(|(name, _)| name.clone()).collect(),
         normalizes: repository.steps.last() == Some(&Step::Normalize),
         precision,
         memory_bytes: memory(precision),
@@ -138,6 +147,11 @@ fn description(
         images: images.is_some(),
         plan,
     })
+}
+
+/// Returns the tasks of a model, each with its prompt.
+fn tasks(plan: &Plan) -> impl Iterator<Item = &(String, String)> {
+    plan.adapters.iter().flat_map(|adapters| &adapters.tasks)
 }
 
 /// Returns the element type that most weights have, as their file says or their headers.
@@ -233,9 +247,28 @@ impl Embedder {
         self.images.as_ref().ok_or(Error::NoImages)?.look(file)
     }
 
-    /// Tokenises a query and a document, which a reranker reads at once.
-    pub fn tokenize_pair(&self, pair: (&str, &str), limit: usize) -> Result<Tokens, Error> {
-        self.tokeniser.encode_pair(pair, limit)
+    /// Returns a task of the model; its tokens are those of texts behind its prompt, and are told so by
+    /// [`Tokens::for_task`].
+    pub fn task(&self, name: &str) -> Option<Task<'_>> {
+        let mut tasks = tasks(&self.description.plan).enumerate();
+        let (number, (_, prompt)) = tasks.find(|(_, (task, _))| task == name)?;
+        Some(Task { number, prompt })
+    }
+
+    /// Tokenises a query for a reranker, for pairs of at most `limit` tokens. An instruction says what the query is
+    /// there for, to a model that is told so.
+    pub fn tokenize_query(
+        &self,
+        query: &str,
+        instruction: Option<&str>,
+        limit: usize,
+    ) -> Result<Query, Error> {
+        self.tokeniser.query(query, instruction, limit)
+    }
+
+    /// Tokenises a document for a reranker, which reads it and the query at once.
+    pub fn tokenize_pair(&self, query: &Query, document: &str) -> Result<Tokens, Error> {
+        self.tokeniser.pair(query, document)
     }
 
     /// Takes token ids of this model's vocabulary, with or without its special tokens.

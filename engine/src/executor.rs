@@ -3,7 +3,10 @@
 //! The tokens of all texts stand behind one another, `[tokens, hidden]`; nothing is ever padded. Only attention
 //! looks at where texts begin and end.
 
+mod adapters;
+mod experts;
 pub(crate) mod packed;
+mod relative;
 pub(crate) mod stock;
 
 use modelfiles::recipe::Precision;

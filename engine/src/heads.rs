@@ -1,5 +1,6 @@
 //! How hidden states become what a model gives of a text: one vector, weights of tokens, a vector per token.
 
+mod answer;
 mod linear;
 mod pooling;
 mod probe;
@@ -74,6 +75,10 @@ impl Heads {
     pub(crate) fn load(loading: Loading<'_>, tokeniser: &Tokeniser) -> Result<Self, Error> {
         let Loading { repository, plan, processor, .. } = loading;
         let (width, arithmetic) = (plan.hidden, processor.arithmetic);
+        let answer = repository.question.as_ref().map(|question| {
+            answer::load(loading, question, tokeniser)
+                .map(|linear| Head::Dense(linear, Activation::Identity))
+        });
         let load_all = |steps: &[Step]| Head::load_all(loading, steps);
         let (mut query_steps, mut looked_up) = (None, None);
         match &repository.queries {
@@ -88,9 +93,11 @@ impl Heads {
             Linear::load(&weights, "", (width, weights.rows("")?), true, arithmetic)
         });
         let sparse = repository.sparse.as_ref().map(|step| Sparse::load(step, loading, tokeniser));
+        let mut steps = load_all(&repository.steps)?;
+        steps.extend(answer.transpose()?);
         Ok(Self {
             pooler: Pooler::Modes(repository.pooling.modes.clone()),
-            steps: load_all(&repository.steps)?,
+            steps,
             query_steps,
             looked_up,
             sparse: sparse.transpose()?,

@@ -17,6 +17,7 @@ mod functions;
 mod gemm;
 mod inputs;
 mod packed;
+mod relative;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -26,11 +27,12 @@ mod x86;
 
 use modelfiles::recipe::Precision;
 
-pub(crate) use attention::{Distances, HeadNorms, Projections, Rotation, Shape};
+pub(crate) use attention::{Distances, ProjectionNorms, Projections, Rotation, Shape};
 pub(crate) use buffer::Buffer;
 pub(crate) use gemm::{Epilogue, Product};
 pub(crate) use inputs::{Inputs, Rows, stride};
 pub(crate) use packed::{Format, Packed, Source};
+pub(crate) use relative::{Panels, Places, Relative};
 pub(crate) use rows::Norm;
 
 use crate::threads::Team;
@@ -340,6 +342,11 @@ impl Isa {
     /// Normalises rows in place; they are `stride` apart.
     pub(crate) fn norm(self, norm: &Norm, x: &mut [f32], stride: usize) {
         dispatch!(self, norm(norm, x, stride));
+    }
+
+    /// Packs rows of heads that stand side by side.
+    pub(crate) fn panels(self, rows: &[f32], heads: usize, size: usize) -> Panels {
+        Panels::new(rows, heads, size, self.tile().1)
     }
 
     /// Computes the attention of every text to itself into rows of contexts.

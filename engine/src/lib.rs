@@ -31,7 +31,7 @@ pub use plan::Plan;
 pub use processor::{Arithmetic, Processor};
 pub use repository::Scoring;
 pub use threads::Threads;
-pub use tokens::{Overflow, Prompt, Tokens};
+pub use tokens::{Overflow, Prompt, Query, Task, Tokens};
 
 /// The files of a model: path in its repository → file on disk.
 pub type Files = std::collections::BTreeMap<String, std::path::PathBuf>;

@@ -1,6 +1,6 @@
 //! What an encoder computes, as data: everything is known before a tensor is read.
 
-use crate::positions::Distances;
+use crate::positions::{Distances, Relative};
 
 /// Rows of a block for a matrix unit, which waits for weights more than for anything else: they shall pass once for a
 /// whole pack, even where inner values then leave the second-level cache.
@@ -58,7 +58,7 @@ impl Activation {
     }
 }
 
-/// Which norm every norm is, but for those of heads, which are RMS norms.
+/// Which norm every norm is, but for those of single heads, which are RMS norms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormKind {
     /// (x − mean) / √(variance + ε) · weight + bias.
@@ -90,6 +90,35 @@ pub enum Placement {
     Before,
     /// x + norm(f(norm(x))), and one more norm behind the last block, as Gemma does.
     Around,
+    /// norm(x + norm(x + f(x))) in the attention, and norm(x + f(x)) in the feed-forward layer.
+    Twice,
+}
+
+impl Placement {
+    /// Says whether blocks normalise what they give, so that no norm stands before a part of one.
+    pub(crate) fn is_after(self) -> bool {
+        matches!(self, Self::After | Self::Twice)
+    }
+
+    /// Returns how many norms a block has, but for those of queries and keys.
+    fn norms(self) -> u64 {
+        match self {
+            Self::After | Self::Before => 2,
+            Self::Twice => 3,
+            Self::Around => 4,
+        }
+    }
+}
+
+/// What normalises queries and keys before they are turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProjectionNorm {
+    /// Nothing.
+    None,
+    /// An RMS norm of every head, with one weight for all heads of a layer.
+    Heads,
+    /// The norm of the plan, over all queries of a token, and over all its keys.
+    Whole,
 }
 
 /// Which linear layers have a bias.
@@ -187,6 +216,36 @@ impl Positions {
     }
 }
 
+/// What tasks add to the weights of an encoder: to each matrix a product of two small ones, which is never computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adapters {
+    /// The tasks, each with what stands before its texts.
+    pub tasks: Vec<(String, String)>,
+    /// Rows of the first small matrix, and columns of the second.
+    pub rank: usize,
+    /// What their product is multiplied with.
+    pub scale: f32,
+}
+
+impl Adapters {
+    /// Returns the rows of the first small matrices of all tasks.
+    pub(crate) fn rows(&self) -> usize {
+        self.tasks.len() * self.rank
+    }
+}
+
+/// Feed-forward layers of which a token passes through a few: those that a router finds likeliest, each as much as its
+/// softmax over all of them says. They have no biases but one that all share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Experts {
+    /// For each layer of the encoder, whether it has them.
+    pub layers: Vec<bool>,
+    /// How many there are in such a layer.
+    pub count: usize,
+    /// How many a token passes through.
+    pub used: usize,
+}
+
 /// An encoder: embeddings, then blocks of self-attention and a feed-forward layer, each part added to what it reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -202,9 +261,8 @@ pub struct Plan {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_size: usize,
-    /// Whether every query and key head has an RMS norm before it is turned, with one weight for all heads of a
-    /// layer.
-    pub head_norm: bool,
+    /// What normalises queries and keys.
+    pub projection_norm: ProjectionNorm,
     /// Whether a token sees only itself and what stands before it.
     pub causal: bool,
     /// Which layers see only what stands near.
@@ -213,15 +271,19 @@ pub struct Plan {
     pub scale: f32,
     /// What is added to them, by how far a key stands from its query.
     pub distances: Option<Distances>,
+    /// Rows for distances that meet queries and keys, which is added to their products before these are multiplied.
+    pub relative: Option<Relative>,
     /// Width inside the feed-forward layer.
     pub inner: usize,
     /// Activation inside the feed-forward layer.
     pub activation: Activation,
     /// Whether the feed-forward layer is down(act(gate(x)) · up(x)) instead of down(act(up(x))).
     pub gated: bool,
+    /// Which layers have several in place of that one.
+    pub experts: Option<Experts>,
     /// Which linear layers have biases.
     pub biases: Biases,
-    /// Which norm every norm is, but for those of heads.
+    /// Which norm every norm is, but for those of single heads.
     pub norm: NormKind,
     /// Where a block normalises.
     pub placement: Placement,
@@ -241,6 +303,8 @@ pub struct Plan {
     pub token_types: usize,
     /// Whether the sum of the embeddings is normalised before the first block.
     pub embedding_norm: bool,
+    /// What tasks change.
+    pub adapters: Option<Adapters>,
 }
 
 impl Plan {
@@ -274,6 +338,11 @@ impl Plan {
         layer > 0 || !self.bare_start
     }
 
+    /// Returns the experts of a layer, where it has some.
+    pub(crate) fn experts(&self, layer: usize) -> Option<&Experts> {
+        self.experts.as_ref().filter(|experts| experts.layers[layer])
+    }
+
     /// Returns the width of all queries of a token, which is also that of what attention gives.
     pub fn query_width(&self) -> usize {
         self.heads * self.head_size
@@ -294,13 +363,38 @@ impl Plan {
         let h = self.hidden as u64;
         let rows = (self.vocabulary + self.positions.rows() + self.token_types) as u64;
         let distances = self.distances.as_ref().map_or(0, Distances::buckets) * self.heads;
-        let ends = [self.embedding_norm, self.placement != Placement::After];
+        let ends = [self.embedding_norm, !self.placement.is_after()];
         let patches =
             self.patches.map_or(0, |p| p.width() + usize::from(p.class) + usize::from(p.bias));
         rows * h
             + patches as u64 * h
             + distances as u64
+            + self.relative.map_or(0, |relative| self.relative_weights(relative))
+            + self.adapters.as_ref().map_or(0, |adapters| self.adapter_weights(adapters))
             + ends.into_iter().filter(|there| *there).count() as u64 * self.norm.weights(h)
+    }
+
+    /// Returns the number of weights that make keys and queries of distances.
+    fn relative_weights(&self, relative: Relative) -> u64 {
+        let [h, query] = [self.hidden as u64, self.query_width() as u64];
+        let layers = if relative.shared { 0 } else { self.layers * relative.sides() };
+        let norm = if relative.norm { self.norm.weights(h) } else { 0 };
+        relative.rows() as u64 * h + norm + layers as u64 * (h + 1) * query
+    }
+
+    /// Returns the number of weights of all small matrices; queries, keys and values share the first one.
+    fn adapter_weights(&self, adapters: &Adapters) -> u64 {
+        let (h, query, key) = (self.hidden, self.query_width(), self.key_width());
+        let tables = [self.vocabulary + h, self.token_types + h];
+        let layers = [h + query + 2 * key, query + h, h + self.inner, self.inner + h];
+        let sizes = tables.iter().sum::<usize>() + self.layers * layers.iter().sum::<usize>();
+        (adapters.rows() * sizes) as u64
+    }
+
+    /// Returns how many numbers the keys and queries of distances are, which are computed once.
+    fn relative_rows(&self) -> u64 {
+        let rows = self.relative.map_or(0, |relative| relative.rows() * relative.sides());
+        (self.layers * rows * self.query_width()) as u64
     }
 
     /// Returns the number of weights of all blocks.
@@ -308,15 +402,24 @@ impl Plan {
         let [h, inner] = [self.hidden as u64, self.inner as u64];
         let linear = |inputs: u64, outputs: u64, bias: bool| (inputs + u64::from(bias)) * outputs;
         let [query, key] = [self.query_width() as u64, self.key_width() as u64];
-        let head_norms = if self.head_norm { 2 * self.head_size as u64 } else { 0 };
+        let projection_norms = match self.projection_norm {
+            ProjectionNorm::None => 0,
+            ProjectionNorm::Heads => 2 * self.head_size as u64,
+            ProjectionNorm::Whole => self.norm.weights(query) + self.norm.weights(key),
+        };
         let Biases { projection, output, up, down } = self.biases;
         let attention = linear(h, query + 2 * key, projection) + linear(query, h, output);
         let ups = 1 + u64::from(self.gated);
         let feed_forward = ups * linear(h, inner, up) + linear(inner, h, down);
         let norm = self.norm.weights(h);
-        let norms = if self.placement == Placement::Around { 4 } else { 2 } * norm + head_norms;
+        let norms = self.placement.norms() * norm + projection_norms;
         let bare = if self.bare_start { norm } else { 0 };
-        self.layers as u64 * (attention + feed_forward + norms) - bare
+        let is_mixed = |layer: &usize| self.experts(*layer).is_some();
+        let mixed = (0..self.layers).filter(is_mixed).count() as u64;
+        let count = self.experts.as_ref().map_or(0, |experts| experts.count as u64);
+        let experts = count * (2 * h * inner + h) + h;
+        let all = self.layers as u64;
+        all * (attention + norms) + (all - mixed) * feed_forward + mixed * experts - bare
     }
 
     /// Says whether a layer is in the last third, where integers cost most of what a text means.
@@ -332,20 +435,23 @@ impl Plan {
 
     /// Returns the bytes of the weights in memory, those of layers at so many bytes each, and the tables at four.
     pub fn weight_bytes(&self, bytes: usize) -> u64 {
-        4 * self.table_weights() + bytes as u64 * self.layer_weights()
+        4 * (self.table_weights() + self.relative_rows()) + bytes as u64 * self.layer_weights()
     }
 
     /// Returns the bytes that forward passes over `tokens` packed tokens need at their peak on so many threads, the
     /// longest text having `longest` of them: hidden state, query, key, value and context of every token; for each
-    /// thread a head of keys and of queries, the angles of positions, a dozen rows of scores, and a block of the
-    /// feed-forward layer.
+    /// thread a head of keys and of queries, the angles of positions, a dozen rows of scores, what keys and rows for
+    /// distances give, and a block of the feed-forward layer.
     pub fn arena_bytes(&self, tokens: usize, longest: usize, threads: usize) -> u64 {
         const BLOCK_BYTES: u64 = 2 << 20;
-        // In f32, and once more as the inputs of the next product.
-        let block = BLOCK_BYTES.max((TILED_BLOCK_ROWS * 6 * self.inner) as u64);
+        // In f32, and once more as the inputs of the next product, for which they are widened where there are tasks.
+        let bytes = if self.adapters.is_some() { 10 } else { 6 };
+        let longer = self.experts.as_ref().map_or(1, |experts| experts.count / experts.used + 1);
+        let block = BLOCK_BYTES.max((TILED_BLOCK_ROWS * bytes * self.inner) as u64) * longer as u64;
         let rows =
             tokens as u64 * (self.hidden + 2 * self.query_width() + 2 * self.key_width()) as u64;
-        let attention = longest as u64 * (3 * self.head_size + 12) as u64;
+        let relative = self.relative.map_or(0, |relative| relative.rows());
+        let attention = longest as u64 * (3 * self.head_size + 12 + relative) as u64;
         4 * rows + threads as u64 * (4 * attention + block)
     }
 }

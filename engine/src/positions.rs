@@ -1,4 +1,5 @@
-//! How a token's place enters the numbers: angles by which queries and keys turn, and what distances add to scores.
+//! How a token's place enters the numbers: angles by which queries and keys turn, what distances add to scores, and
+//! which rows they are that meet queries and keys.
 
 /// What is added to the score of a key, by how far from its query it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,59 @@ impl Distances {
                 let row = |head: usize| places.iter().map(move |place| table[place * heads + head]);
                 (0..heads).flat_map(row).collect()
             }
+        }
+    }
+}
+
+/// Rows that stand for distances, and meet queries and keys as those meet each other (DeBERTa: He et al., 2021).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relative {
+    /// Rows for distances to each side.
+    pub span: usize,
+    /// From here on all distances to a side share the last row, and before it far ones share rows too; without it
+    /// every distance has its own.
+    pub farthest: Option<usize>,
+    /// Whether the rows become keys, which meet queries.
+    pub keys: bool,
+    /// Whether the rows become queries, which meet keys.
+    pub queries: bool,
+    /// Whether they become so as tokens do, and not by layers of their own.
+    pub shared: bool,
+    /// Whether they have a norm before that.
+    pub norm: bool,
+}
+
+impl Relative {
+    /// Returns the number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        2 * self.span
+    }
+
+    /// Returns how often the rows are projected in each layer.
+    pub(crate) fn sides(&self) -> usize {
+        usize::from(self.keys) + usize::from(self.queries)
+    }
+
+    /// Returns the row for a key that stands `1 − length` to `length − 1` behind its query.
+    pub(crate) fn places(&self, length: usize) -> Vec<usize> {
+        let distances = 1 - length.cast_signed()..length.cast_signed();
+        distances.map(|behind| self.row(-behind)).collect()
+    }
+
+    /// Returns the row for a query that stands so far behind its key. In f32, as transformers computes it.
+    fn row(&self, distance: isize) -> usize {
+        let (near, far) = (self.span / 2, distance.unsigned_abs());
+        let place = match self.farthest {
+            Some(farthest) if far > near => {
+                let scale = ((farthest - 1) as f64 / near as f64) as f32;
+                let share = (far as f32 / near as f32).ln() / scale.ln();
+                near + (share * (near - 1) as f32).ceil() as usize
+            }
+            _ => far,
+        };
+        match distance > 0 {
+            true => (self.span + place).min(2 * self.span - 1),
+            false => self.span.saturating_sub(place),
         }
     }
 }
@@ -95,6 +149,25 @@ mod tests {
             [0, 1, 7, 8, 8, 9, 10, 15, 15]
         );
         assert_eq!([1, 7, 8, 16, 500].map(near), [17, 23, 24, 26, 31]);
+    }
+
+    /// The sum of row times place over distances of −600 to 600, and some of them, as transformers' own code has them.
+    #[test]
+    fn rows_are_those_of_deberta() {
+        for (span, farthest, sum, rows) in [
+            (256, Some(512), 264_620_950, [0, 1, 87, 127, 128, 251, 256, 261, 384, 385, 425, 511]),
+            (8, Some(64), 8_144_284, [0, 0, 0, 0, 0, 3, 8, 13, 15, 15, 15, 15]),
+            (20, None, 21_092_630, [0, 0, 0, 0, 0, 15, 20, 25, 39, 39, 39, 39]),
+            (32, Some(130), 34_074_833, [0, 0, 0, 1, 1, 27, 32, 37, 63, 63, 63, 63]),
+        ] {
+            let (keys, queries, shared, norm) = (true, true, true, false);
+            let relative = Relative { span, farthest, keys, queries, shared, norm };
+            let row = |distance| relative.row(distance);
+            let found: usize = (0..=1200).map(|at: usize| at * row(at.cast_signed() - 600)).sum();
+            assert_eq!(found, sum, "{relative:?}");
+            let distances = [-600, -511, -200, -129, -128, -5, 0, 5, 128, 129, 200, 511];
+            assert_eq!(distances.map(row), rows, "{relative:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod classifier;
 mod gguf;
 mod modules;
+mod question;
 mod sparse;
 mod towers;
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 pub use self::classifier::Scoring;
 use self::modules::{Module, Modules};
+pub(crate) use self::question::Question;
 pub(crate) use self::sparse::{Predictions, SparseStep};
 pub(crate) use self::towers::{End, ProbeStep, Towers};
 use crate::{
@@ -118,6 +120,8 @@ pub(crate) struct Repository<'a> {
     pub(crate) towers: Option<Towers>,
     /// What makes a score of the number that comes out, if the model is a reranker.
     pub(crate) scoring: Option<Scoring>,
+    /// What it is asked, if it is a language model that answers.
+    pub(crate) question: Option<Question>,
     /// Whether the second of two texts has token type 1.
     pub(crate) tells_texts_apart: bool,
     /// Tokens before and behind every text that `tokenizer.json` may not know of.
@@ -181,6 +185,7 @@ impl<'a> Repository<'a> {
         };
         repository.read_classifier()?;
         repository.read_modules(&modules)?;
+        repository.read_question(&modules, recipe)?;
         repository.read_towers(&modules)?;
         repository.read_prompts()?;
         repository.read_limits()?;
@@ -202,6 +207,7 @@ impl<'a> Repository<'a> {
             queries_by_default: false,
             towers: None,
             scoring: None,
+            question: None,
             tells_texts_apart: true,
             ends: [None, None],
             pad_token: None,
@@ -293,6 +299,17 @@ impl<'a> Repository<'a> {
         }
         if !list.is_empty() {
             self.steps = modules::steps(self.files, list)?;
+        }
+        Ok(())
+    }
+
+    fn read_question(&mut self, modules: &[Module], recipe: &Recipe) -> Result<(), Error> {
+        self.question = Question::read(self, modules, recipe)?;
+        if self.question.is_some() {
+            let other = optional(self.files, "config_sentence_transformers.json")?;
+            self.scoring = Some(classifier::scoring(&self.config, other.as_ref(), 1)?);
+            self.pooling = PoolingStep { modes: vec![Pooling::Last], include_prompt: true };
+            self.steps = Vec::new();
         }
         Ok(())
     }
@@ -397,6 +414,10 @@ impl<'a> Repository<'a> {
     fn obey(&mut self, recipe: &Recipe) -> Result<(), Error> {
         if self.scoring.is_some() {
             self.max_tokens = recipe.max_tokens.or(self.max_tokens);
+            let instruction = recipe.prompt.as_ref().or(self.default_prompt.as_ref());
+            if let (Some(question), Some(instruction)) = (&mut self.question, instruction) {
+                question.instruction.clone_from(instruction);
+            }
             return Ok(());
         }
         match recipe.pooling.filter(|_| self.towers.is_none()) {
@@ -437,8 +458,15 @@ impl<'a> Repository<'a> {
 
 /// Refuses modules that no part of the pipeline computes.
 fn refuse_unknown(modules: &[Module]) -> Result<(), Error> {
-    const KNOWN: [&str; 6] =
-        ["Pooling", "SpladePooling", "Dense", "LayerNorm", "Normalize", "Dropout"];
+    const KNOWN: [&str; 7] = [
+        "Pooling",
+        "SpladePooling",
+        "Dense",
+        "LayerNorm",
+        "Normalize",
+        "Dropout",
+        question::LOGIT_SCORE,
+    ];
     let known = |kind: &str| ENCODERS.contains(&kind) || KNOWN.contains(&kind);
     match modules.iter().find(|module| !known(&module.kind)) {
         Some(Module { kind, .. }) => {

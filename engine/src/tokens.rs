@@ -7,6 +7,7 @@ mod charsmap;
 mod clip;
 mod files;
 mod gguf;
+mod pairs;
 mod piece;
 mod sentencepiece;
 mod siglip;
@@ -16,15 +17,15 @@ mod word_piece;
 use std::{collections::BTreeMap, ops::Range};
 
 use modelfiles::recipe::Side;
-use tokenizers::{
-    ModelWrapper, NormalizerWrapper, PostProcessor as _, Tokenizer, TruncationParams, normalizers,
-    truncate_encodings,
-};
+use tokenizers::{ModelWrapper, NormalizerWrapper, Tokenizer, normalizers};
 
 use crate::{
     Error, Plan,
     repository::{self, End, Repository},
 };
+
+use pairs::Frame;
+pub use pairs::Query;
 
 /// Texts up to this size are always tokenised whole.
 const LONG_TEXT_BYTES: usize = 64 << 10;
@@ -71,11 +72,33 @@ pub struct Tokens {
     pub(crate) is_query: bool,
     /// The tokens of parts that have vectors of their own; empty if the text has one vector.
     pub(crate) spans: Vec<Range<usize>>,
+    /// The number of its task, if it has one.
+    pub(crate) task: Option<usize>,
     /// The pixels of an image, patch after patch; a text has none.
     pub(crate) pixels: Vec<u8>,
 }
 
+/// A task that a model has weights for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task<'a> {
+    pub(crate) number: usize,
+    /// What the model was trained to read before texts of this task.
+    pub prompt: &'a str,
+}
+
 impl Tokens {
+    /// Takes ids that are all of one text.
+    pub(crate) fn of(ids: Vec<u32>, truncated: bool) -> Self {
+        let second = ids.len();
+        let (skipped, spans, pixels) = (0, Vec::new(), Vec::new());
+        Self { ids, truncated, skipped, second, is_query: false, spans, task: None, pixels }
+    }
+
+    /// Says that the text is for a task of the model that made these tokens.
+    pub fn for_task(self, task: Task<'_>) -> Self {
+        Self { task: Some(task.number), ..self }
+    }
+
     /// Says whether they are not tokens but the rows of an image.
     pub(crate) fn is_image(&self) -> bool {
         !self.pixels.is_empty()
@@ -98,6 +121,8 @@ pub(crate) struct Tokeniser {
     may_be_empty: bool,
     /// Whether the second of two texts has token type 1.
     tells_texts_apart: bool,
+    /// What a language model that judges documents reads around them.
+    frame: Option<Frame>,
     /// The token for what is unknown, where such tokens do not count.
     dropped: Option<u32>,
     /// The token that the pooling begins with.
@@ -148,6 +173,7 @@ impl Tokeniser {
             dropped,
             may_be_empty: is_static,
             tells_texts_apart: repository.tells_texts_apart && plan.token_types > 1,
+            frame: Frame::read(repository, &inner)?,
             inner,
             before,
             after,
@@ -321,47 +347,8 @@ impl Tokeniser {
         }
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
             Some(id) => Err(Error::Tokenizer(format!("token {id} is outside the vocabulary"))),
-            None => Ok(Tokens {
-                second: ids.len(),
-                ids,
-                truncated,
-                skipped,
-                is_query,
-                spans: Vec::new(),
-                pixels: Vec::new(),
-            }),
+            None => Ok(Tokens { is_query, skipped, ..Tokens::of(ids, truncated) }),
         }
-    }
-
-    /// Tokenises a pair of texts to at most `limit` tokens, which the longer one is cut for first.
-    pub(crate) fn encode_pair(
-        &self,
-        (first, second): (&str, &str),
-        limit: usize,
-    ) -> Result<Tokens, Error> {
-        let added = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(true));
-        let room = limit.checked_sub(added).filter(|room| *room > 1).ok_or(Error::NoRoom)?;
-        let whole = |text: &str| self.inner.encode_fast(self.enough(text, limit), false);
-        let (first, second) = (whole(first).map_err(error)?, whole(second).map_err(error)?);
-        let cut = TruncationParams { max_length: room, ..TruncationParams::default() };
-        let length = first.len() + second.len();
-        let (first, second) = truncate_encodings(first, Some(second), &cut).map_err(error)?;
-        let pair = self.inner.post_process(first, second, true).map_err(error)?;
-        let ids = pair.get_ids().to_vec();
-        let first_of_type_1 = pair.get_type_ids().iter().position(|kind| *kind > 0);
-        let second = first_of_type_1.filter(|_| self.tells_texts_apart).unwrap_or(ids.len());
-        if ids.iter().any(|id| *id as usize >= self.vocabulary) {
-            return Err(Error::Tokenizer("a token is outside the vocabulary".to_owned()));
-        }
-        Ok(Tokens {
-            ids,
-            truncated: length > room,
-            skipped: 0,
-            second,
-            is_query: false,
-            spans: Vec::new(),
-            pixels: Vec::new(),
-        })
     }
 
     /// Returns so much of a far too long text that more cannot matter.

@@ -129,14 +129,6 @@ pub(crate) fn image_weights(
 impl Tokens {
     /// Takes what stands for an image: its pixels, patch after patch, and how many rows they make.
     fn of_image(pixels: Vec<u8>, rows: usize) -> Self {
-        Self {
-            ids: (0..rows as u32).collect(),
-            truncated: false,
-            skipped: 0,
-            second: rows,
-            is_query: false,
-            spans: Vec::new(),
-            pixels,
-        }
+        Self { pixels, ..Self::of((0..rows as u32).collect(), false) }
     }
 }

@@ -98,7 +98,10 @@ impl Weights {
 
     /// Finds what stands before the names, from the full name of a tensor that must be there.
     pub(crate) fn anchor(&mut self, name: &str) -> Result<(), Error> {
-        let found = self.headers.keys().filter_map(|key| key.strip_suffix(name));
+        let other = name.strip_suffix(".weight").map(adapted);
+        let found = self.headers.keys().filter_map(|key| {
+            key.strip_suffix(name).or_else(|| key.strip_suffix(other.as_deref()?))
+        });
         let prefix = found.filter(|prefix| prefix.is_empty() || prefix.ends_with('.')).min();
         let prefix =
             prefix.ok_or_else(|| Error::file(&self.file, format!("no tensor '{name}'")))?;
@@ -179,7 +182,8 @@ impl Weights {
     /// Reads `<stem>.weight` as f32; a norm may call it gamma, as the first BERT files did, and a learned row has no
     /// ending.
     pub(crate) fn weight(&self, stem: &str, shape: &[usize]) -> Result<Tensor, Error> {
-        self.tensor(&[&tensor(stem, "weight"), &tensor(stem, "gamma"), stem], shape)
+        let names = [&tensor(stem, "weight"), &tensor(stem, "gamma"), stem, &adapted(stem)];
+        self.tensor(&names.map(|name| name as &str), shape)
     }
 
     /// Reads a list of so many numbers by its full name.
@@ -200,18 +204,40 @@ impl Weights {
 
     /// Opens a tensor of any shape, to be read row by row: by its first dimension.
     pub(crate) fn table(&self, stem: &str, shape: &[usize]) -> Result<Matrix, Error> {
-        let (name, header) = self.find(&[&tensor(stem, "weight"), stem], shape)?;
-        let (rows, columns) = (shape[0], shape[1..].iter().product());
+        let names = [&tensor(stem, "weight"), stem, &adapted(stem)];
+        let (name, header) = self.find(&names, shape)?;
+        self.open_matrix(&name, header, shape[0], shape[1..].iter().product())
+    }
+
+    /// Opens the first (`A`) or second (`B`) small matrices that tasks add to a weight, one below the other.
+    pub(crate) fn adapter(
+        &self,
+        stem: &str,
+        which: char,
+        [tasks, rows, columns]: [usize; 3],
+    ) -> Result<Matrix, Error> {
+        let name = format!("{stem}.parametrizations.weight.0.lora_{which}");
+        let (name, header) = self.find(&[&name], &[tasks, rows, columns])?;
+        self.open_matrix(&name, header, tasks * rows, columns)
+    }
+
+    fn open_matrix(
+        &self,
+        name: &str,
+        header: &Header,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Matrix, Error> {
         if let Reader::Mapped(files) = &self.reader
             && Matrix::can_map(header.dtype)
-            && let Some(map) = files.map(&name).map_err(|e| Error::file(&self.file, e))?
+            && let Some(map) = files.map(name).map_err(|e| Error::file(&self.file, e))?
         {
             return Ok(Matrix::mapped(map, header.dtype, rows, columns));
         }
         if let Reader::Gguf(file) = &self.reader {
-            return file.matrix(&name, rows, columns);
+            return file.matrix(name, rows, columns);
         }
-        Ok(Matrix::held(&self.stored(&name)?, rows, columns)?)
+        Ok(Matrix::held(&self.stored(name)?, rows, columns)?)
     }
 
     /// Reads `<stem>.bias` as f32; a norm may call it beta.
@@ -276,6 +302,11 @@ impl Reader {
             }
         }
     }
+}
+
+/// Returns the name of a weight that tasks add something to.
+fn adapted(stem: &str) -> String {
+    format!("{stem}.parametrizations.weight.original")
 }
 
 /// Opens PyTorch files without running anything that they hold.

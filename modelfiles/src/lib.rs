@@ -17,4 +17,4 @@ pub use library::{Known, Origin};
 pub use modelfile::{Modelfile, ModelfileError};
 pub use name::{Locality, Name, NameError, locality};
 pub use parameters::{ParameterError, Parameters, Value};
-pub use recipe::{Pooling, Precision, Recipe, Side};
+pub use recipe::{Pooling, Precision, Recipe, Rerank, Side};

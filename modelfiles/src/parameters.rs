@@ -12,7 +12,7 @@ use keys::{Kind, kind};
 
 use crate::duration::KeepAlive;
 use crate::human::quoted;
-use crate::recipe::{Pooling, Precision, Side};
+use crate::recipe::{Pooling, Precision, Rerank, Side};
 
 /// The value of a parameter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,9 +69,7 @@ pub fn typed(key: &str, values: &[String]) -> Result<Value, ParameterError> {
         Kind::Count => int(text).filter(|count| *count > 0).map(Value::Int),
         Kind::Float => float(text).map(Value::Float),
         Kind::Bool => boolean(text).map(Value::Bool),
-        Kind::Text | Kind::Pooling | Kind::Side | Kind::Precision | Kind::KeepAlive => {
-            is_word(kind, text).then(|| Value::Text(text.to_owned()))
-        }
+        kind => is_word(kind, text).then(|| Value::Text(text.to_owned())),
     };
     let (kind, hint) = describe(kind);
     value.ok_or_else(|| ParameterError::Text { kind, text: values.join(" "), hint })
@@ -148,6 +146,7 @@ fn is_word(kind: Kind, text: &str) -> bool {
         Kind::Pooling => Pooling::parse(text).is_some(),
         Kind::Side => Side::parse(text).is_some(),
         Kind::Precision => Precision::parse(text).is_some(),
+        Kind::Rerank => Rerank::parse(text).is_some(),
         Kind::KeepAlive => KeepAlive::from_variable(text).is_some(),
         kind => kind == Kind::Text,
     }
@@ -165,6 +164,7 @@ fn describe(kind: Kind) -> (&'static str, &'static str) {
         Kind::Pooling => ("pooling", ": one of cls, mean, max, last, weightedmean or sqrtmean"),
         Kind::Side => ("side", ": one of left or right"),
         Kind::Precision => ("precision", ": one of auto, f32, bf16 or int8"),
+        Kind::Rerank => ("rerank", ": yes_no"),
         Kind::KeepAlive => ("duration", ": a duration such as 5m, or a number of seconds"),
     }
 }
@@ -194,6 +194,7 @@ mod tests {
             ("document_prompt", "", text("")),
             ("truncation_side", "left", text("left")),
             ("precision", "int8", text("int8")),
+            ("rerank", "yes_no", text("yes_no")),
             ("keep_alive", "10m", text("10m")),
             ("keep_alive", "-1", text("-1")),
         ];
@@ -219,6 +220,7 @@ mod tests {
                 "x",
                 "invalid pooling value [x]: one of cls, mean, max, last, weightedmean or sqrtmean",
             ),
+            ("rerank", "cosine", "invalid rerank value [cosine]: yes_no"),
             ("truncation_side", "up", "invalid side value [up]: one of left or right"),
             ("precision", "f8", "invalid precision value [f8]: one of auto, f32, bf16 or int8"),
             (

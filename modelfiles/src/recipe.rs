@@ -28,6 +28,8 @@ pub struct Recipe {
     pub truncation_side: Option<Side>,
     /// The numbers to compute with.
     pub precision: Option<Precision>,
+    /// How a language model judges documents, where it is a reranker.
+    pub rerank: Option<Rerank>,
     /// How long the model stays in memory after a request that does not say it.
     pub keep_alive: Option<KeepAlive>,
     /// Whether the model is never evicted in favour of another.
@@ -55,6 +57,7 @@ impl Recipe {
             num_ctx: find("num_ctx").and_then(as_int),
             truncation_side: text("truncation_side").and_then(Side::parse),
             precision: text("precision").and_then(Precision::parse),
+            rerank: text("rerank").and_then(Rerank::parse),
             keep_alive: find("keep_alive").and_then(as_keep_alive),
             pin: find("pin").and_then(as_bool).unwrap_or(false),
         })
@@ -176,6 +179,28 @@ impl fmt::Display for Precision {
     }
 }
 
+/// How a language model judges documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rerank {
+    /// By how much likelier it answers yes than no, asked in the words of Qwen3-Reranker.
+    YesNo,
+}
+
+impl Rerank {
+    /// Parses `yes_no`.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.eq_ignore_ascii_case("yes_no").then_some(Self::YesNo)
+    }
+}
+
+impl fmt::Display for Rerank {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::YesNo => "yes_no",
+        })
+    }
+}
+
 fn as_text(value: &Value) -> Option<&str> {
     match value {
         Value::Text(text) => Some(text),
@@ -231,7 +256,7 @@ mod tests {
     fn everything_said() {
         let json = r#"{"pooling": "masked_mean", "normalize": false, "dimensions": 256, "prompt": "p",
             "query_prompt": "query: ", "document_prompt": "", "max_tokens": 128, "num_ctx": 30.9,
-            "truncation_side": "left", "precision": "bf16", "keep_alive": "10m", "pin": true}"#;
+            "truncation_side": "left", "precision": "bf16", "rerank": "yes_no", "keep_alive": "10m", "pin": true}"#;
         let expected = Recipe {
             pooling: Some(Pooling::Mean),
             normalize: Some(false),
@@ -243,6 +268,7 @@ mod tests {
             num_ctx: Some(30),
             truncation_side: Some(Side::Left),
             precision: Some(Precision::Bf16),
+            rerank: Some(Rerank::YesNo),
             keep_alive: Some(KeepAlive::For(Duration::from_secs(600))),
             pin: true,
         };
@@ -291,5 +317,6 @@ mod tests {
         assert_eq!(Pooling::parse("mean_sqrt_len_tokens"), Some(SqrtMean));
         assert_eq!(Pooling::parse("lasttoken"), Some(Last));
         assert_eq!(Pooling::parse("median"), None);
+        assert_eq!(Rerank::parse(&Rerank::YesNo.to_string()), Some(Rerank::YesNo));
     }
 }

@@ -29,6 +29,12 @@ def mpnet():
     return build("MPNet", max_position_embeddings=66)
 
 
+def deberta():
+    """DeBERTa-v2 in the form that no known model has: positions too, a row for each distance, and layers of their own for these."""
+    distances = {"relative_attention": True, "max_relative_positions": 20, "pos_att_type": "c2p|p2c", "share_att_key": False}
+    return build("DebertaV2", pad_token_id=0, layer_norm_eps=1e-7, type_vocab_size=2, **distances)
+
+
 def nomic():
     """nomic-embed-text: BERT with rotated positions and SwiGLU, and hardly a bias."""
     return build("NomicBert", rope_parameters=rope(100.0), layer_norm_eps=1e-5)

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::{check, files, golden};
 
 /// Adds a file to a model, or replaces one.
-fn with(mut files: Files, name: &str, text: &str) -> (Files, TempDir) {
+pub(super) fn with(mut files: Files, name: &str, text: &str) -> (Files, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, text).unwrap();

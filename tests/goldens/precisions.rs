@@ -27,7 +27,16 @@ fn no_vector_depends_on_its_neighbours() {
     let threads = [1, 2, 3].map(|count| Arc::new(Threads::new(count)));
     for arithmetic in isas {
         for precision in PRECISIONS {
-            for model in ["bert-mean", "qwen3", "gemma", "modernbert", "mpnet"] {
+            for model in [
+                "bert-mean",
+                "qwen3",
+                "gemma",
+                "modernbert",
+                "mpnet",
+                "deberta",
+                "jina2-code",
+                "nomic-moe",
+            ] {
                 let recipe = at(&Recipe::default(), precision);
                 let embedders = threads.clone().map(|threads| {
                     let processor = Processor { arithmetic, threads };
@@ -79,10 +88,14 @@ fn narrower_numbers_stay_close() {
                 "xlm-roberta",
                 "qwen3",
                 "mpnet",
+                "deberta",
                 "nomic",
+                "nomic-moe",
                 "gte",
                 "jina2",
+                "jina2-code",
                 "jina3",
+                "jina3-hub",
                 "modernbert",
                 "t5",
                 "t5-gated",
@@ -110,7 +123,7 @@ fn narrower_numbers_stay_close() {
     }
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };

@@ -22,6 +22,7 @@ import golden
 import hub
 import jina
 import layouts
+import nomic
 import texts
 import vocab
 
@@ -195,6 +196,7 @@ MODELS = [
         layout=layouts.decoder, variants=of_both_ways,
     ),
     Tiny("mpnet", encoders.mpnet(), lambda: vocab.mpnet(limit=512), max_tokens=64),
+    Tiny("deberta", encoders.deberta(), vocab.deberta),
     Tiny("nomic", encoders.nomic()),
     Tiny("nomic-hub", encoders.nomic(), layout=hub.nomic, twin="nomic"),
     Tiny("gte", encoders.gte(), vocab.unigram, "cls"),
@@ -224,6 +226,7 @@ MODELS = [
     Tiny("eurobert-hub", encoders.eurobert(), lambda: vocab.llama(end="<|end_of_text|>"), layout=hub.eurobert),
     Tiny("jina3", encoders.jina3(), vocab.unigram),
     Tiny("jina3-hub", encoders.jina3(), vocab.unigram, layout=hub.jina3, twin="jina3", variants=of_adapters),
+    Tiny("nomic-moe", nomic.moe(), vocab.unigram, layout=nomic.layout, own=True),
     Tiny("jina2", jina.jina(), layout=jina.hub, own=True),
     Tiny("jina2-code", jina.jina(code=True), vocab.bytelevel, layout=jina.hub, own=True),
 ]
@@ -239,6 +242,8 @@ def make(folder, names=()):
         encoder = save(tiny, folder / tiny.name)
         model = golden.load(folder / (tiny.twin or tiny.name))
         if tiny.own:
+            # Only behind loading, which believes what a folder says of its code.
+            tiny.layout(folder / tiny.name)
             model[0].model = type(encoder)(encoder.config).eval()
             model[0].model.load_state_dict(load_file(folder / tiny.name / layouts.WEIGHTS))
         check_weights(encoder.state_dict(), model[0].model.state_dict(), STORED.get(tiny.layout, torch.float32))
@@ -264,7 +269,8 @@ def save(tiny, folder):
     model.save(str(folder), create_model_card=False)
     if tiny.own:
         encoder.save_pretrained(folder)
-    tiny.layout(folder)
+    else:
+        tiny.layout(folder)
     return encoder
 
 

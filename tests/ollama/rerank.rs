@@ -5,8 +5,14 @@ use serde_json::{Value, json};
 use super::ask::{fails, make, ok, tiny};
 use crate::support::{Daemon, checkout};
 
-const MODELS: [&str; 4] =
-    ["rerank-bert", "rerank-ms-marco", "rerank-xlm-roberta", "rerank-modernbert"];
+const MODELS: [&str; 6] = [
+    "rerank-bert",
+    "rerank-ms-marco",
+    "rerank-xlm-roberta",
+    "rerank-modernbert",
+    "rerank-deberta",
+    "rerank-qwen3",
+];
 
 /// Returns the golden pairs of one query: documents, numbers and scores of sentence-transformers.
 fn golden(model: &str) -> (String, Vec<(String, f64, f64)>) {
@@ -37,7 +43,11 @@ fn results(answer: &Value) -> Vec<(usize, f64)> {
 fn scores_are_those_of_sentence_transformers() {
     let daemon = Daemon::start(&[]);
     for model in MODELS {
-        make(&daemon, model, model, &json!({ "precision": "f32" }));
+        let mut parameters = json!({ "precision": "f32" });
+        if model == "rerank-qwen3" {
+            parameters["rerank"] = json!("yes_no");
+        }
+        make(&daemon, model, model, &parameters);
         let (query, pairs) = golden(model);
         let documents: Vec<&str> = pairs.iter().map(|pair| pair.0.as_str()).collect();
         let mut asked = json!({ "model": model, "query": query, "documents": documents });
@@ -82,6 +92,29 @@ fn only_the_best_and_with_their_texts() {
         ok(&daemon, "/api/show", &json!({ "model": "judge" }))["capabilities"],
         json!(["reranking"])
     );
+}
+
+#[test]
+fn an_instruction_changes_scores() {
+    let daemon = Daemon::start(&[]);
+    make(&daemon, "judge", "rerank-qwen3", &json!({ "rerank": "yes_no", "precision": "f32" }));
+    let told = json!({ "rerank": "yes_no", "precision": "f32", "prompt": "Find what contradicts" });
+    make(&daemon, "told", "rerank-qwen3", &told);
+    let score = |model: &str, instruction: Value| {
+        let asked = json!({
+            "model": model, "query": "sky", "documents": ["grass"], "instruction": instruction,
+        });
+        results(&ok(&daemon, "/api/rerank", &asked))[0].1
+    };
+    let other = score("judge", json!("Find what contradicts"));
+    assert!((other - score("judge", Value::Null)).abs() > 1e-4);
+    assert!((other - score("told", Value::Null)).abs() < 1e-6);
+    make(&daemon, "classifier", "rerank-bert", &Value::Null);
+    let asked = json!({
+        "model": "classifier", "query": "sky", "documents": ["grass"], "instruction": "find it",
+    });
+    let words = "\"classifier:latest\" does not support an instruction";
+    fails(&daemon, "/api/rerank", &asked, 400, words);
 }
 
 #[test]

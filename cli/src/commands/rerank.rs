@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Print only the best so many
     #[arg(long, short = 'n', value_name = "N")]
     top: Option<usize>,
+    /// Say what the query is there for, to a model that is told so
+    #[arg(long, value_name = "TEXT")]
+    instruction: Option<String>,
     /// Print the numbers of the model itself
     #[arg(long)]
     raw: bool,
@@ -51,6 +54,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let request = json!({
         "model": arguments.model,
         "query": arguments.query,
+        "instruction": arguments.instruction,
         "documents": documents,
         "top_n": arguments.top,
         "raw_scores": arguments.raw,

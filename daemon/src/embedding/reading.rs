@@ -124,7 +124,7 @@ impl Plan {
             }
             (Input::Ids(ids), _) => embedder.adopt(ids, limit, overflow)?,
             (Input::Pair(query, document), _) => {
-                embedder.tokenize_pair((&query, &document), limit)?
+                embedder.tokenize_pair(query.tokens(embedder, limit)?, &document)?
             }
             (Input::Image(file), _) => embedder.image(&file)?,
         };

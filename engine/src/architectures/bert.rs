@@ -36,9 +36,17 @@ pub(super) fn base(config: &Settings) -> Result<Plan, Error> {
         epsilon: config.positive(&["layer_norm_eps"], 1e-12)?,
         vocabulary: config.size(&["vocab_size"], most::VOCABULARY)?,
         positions: Positions::Learned { rows, first: 0 },
-        token_types: config.size_or(&["type_vocab_size"], 2, most::POSITIONS)?,
+        token_types: token_types(config, 2)?,
         ..Plan::new(config, heads)
     })
+}
+
+/// Returns the rows of the token type table, of which there may be none.
+pub(super) fn token_types(config: &Settings, default: usize) -> Result<usize, Error> {
+    match config.number(&["type_vocab_size"]) {
+        Some(0.0) => Ok(0),
+        _ => config.size_or(&["type_vocab_size"], default, most::POSITIONS),
+    }
 }
 
 /// Names the tensors as transformers does.

@@ -3,7 +3,7 @@
 use super::{Architecture, Slot, activation, llama, rotary, turned};
 use crate::{
     Error, Plan,
-    plan::{NormKind, Placement, Positions, Window, most},
+    plan::{NormKind, Placement, Positions, ProjectionNorm, Window, most},
     settings::Settings,
 };
 
@@ -23,7 +23,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
     let both_ways = config.flag(&["use_bidirectional_attention"]);
     Ok(Plan {
         head_size,
-        head_norm: true,
+        projection_norm: ProjectionNorm::Heads,
         causal: !both_ways,
         scale: scale.powf(-0.5) as f32,
         window: window(config, plan.layers, both_ways)?,

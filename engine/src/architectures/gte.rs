@@ -48,17 +48,9 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
             near: None,
             context: config.size_or(&["max_position_embeddings"], 8192, most::POSITIONS)?,
         },
-        token_types: token_types(config)?,
+        token_types: bert::token_types(config, 0)?,
         ..Plan::new(config, heads)
     })
-}
-
-/// Returns the rows of the token type table, of which there may be none.
-fn token_types(config: &Settings) -> Result<usize, Error> {
-    match config.number(&["type_vocab_size"]) {
-        None | Some(0.0) => Ok(0),
-        Some(_) => config.size(&["type_vocab_size"], most::POSITIONS),
-    }
 }
 
 fn stem(slot: Slot, plan: &Plan) -> String {

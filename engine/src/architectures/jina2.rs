@@ -1,7 +1,5 @@
 //! Jina embeddings v2 (en, de, es, zh): a BERT that knows only distances, with a gated feed-forward layer.
 
-use serde_json::Value;
-
 use super::{Architecture, Slot, bert};
 use crate::{
     Error, Plan,
@@ -19,14 +17,10 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     stem,
 };
 
-fn plan(config: &Settings) -> Result<Plan, Error> {
+/// Computes the plan; the one for code shares most of it.
+pub(super) fn plan(config: &Settings) -> Result<Plan, Error> {
     let refuse =
         |what: String| Err(Error::Unsupported(format!("{what} cannot run in this version")));
-    let code =
-        config.get(&["auto_map"]).and_then(|map| map.get("AutoModel")).and_then(Value::as_str);
-    if code.is_some_and(|code| code.contains("qk-post-norm")) {
-        return refuse("jina-bert-v2-qk-post-norm".to_owned());
-    }
     match config.text(&["feed_forward_type"]).unwrap_or("original") {
         "geglu" => {}
         other => return refuse(format!("feed-forward layer '{other}'")),

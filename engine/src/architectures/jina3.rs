@@ -17,7 +17,8 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
     Ok(Plan { positions, epsilon, ..plan })
 }
 
-fn stem(slot: Slot, plan: &Plan) -> String {
+/// Names the tensors.
+pub(super) fn stem(slot: Slot, plan: &Plan) -> String {
     let layer = |layer: usize, name: &str| format!("encoder.layers.{layer}.{name}");
     match slot {
         Slot::Query(l) | Slot::Key(l) | Slot::Value(l) => layer(l, "mixer.Wqkv"),

@@ -3,7 +3,7 @@
 use super::{Architecture, llama, qwen2, rotary};
 use crate::{
     Error, Plan,
-    plan::{Positions, most},
+    plan::{Positions, ProjectionNorm, most},
     settings::Settings,
 };
 
@@ -22,7 +22,7 @@ fn plan(config: &Settings) -> Result<Plan, Error> {
     let frequencies = rotary(config, head_size, None, 10_000.0)?;
     Ok(Plan {
         head_size,
-        head_norm: true,
+        projection_norm: ProjectionNorm::Heads,
         scale: (head_size as f32).sqrt().recip(),
         window: qwen2::window(config, plan.layers)?,
         positions: Positions::Rotary { frequencies, near: None, context },

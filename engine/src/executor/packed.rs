@@ -4,19 +4,24 @@
 //! thread takes one block after another; together, threads share out the blocks, or the columns of each product if
 //! there are few rows.
 
+mod layer;
 mod load;
+mod mixture;
 
-use std::{cell::RefCell, sync::Mutex};
+use std::{cell::RefCell, iter, sync::Mutex};
 
+use layer::{Layer, RowTasks};
 pub(crate) use load::Loader;
+use mixture::Mixture;
 
 use crate::{
     Error, Plan,
+    executor::adapters::TaskRows,
     kernels::{
-        Buffer, Distances, Epilogue, HeadNorms, Inputs, Isa, Norm, Packed, Product, Projections,
-        Rotation, Rows, Shape, stride,
+        Buffer, Distances, Epilogue, Inputs, Isa, Norm, Packed, Places, Product, ProjectionNorms,
+        Projections, Relative, Rotation, Rows, Shape, stride,
     },
-    plan::{Activation, Placement, Positions, TILED_BLOCK_ROWS},
+    plan::{Activation, Placement, Positions, ProjectionNorm, TILED_BLOCK_ROWS},
     positions,
     threads::Team,
     tokens::Tokens,
@@ -36,6 +41,7 @@ pub(crate) struct Encoder {
     isa: Isa,
     shape: Shape,
     entry: Entry,
+    task_rows: Option<TaskRows>,
     /// Position rows, with the row of token type 0 added. That row alone where there are no position rows, and nothing
     /// where there is neither.
     added: Vec<f32>,
@@ -72,16 +78,27 @@ struct Block {
     /// How far a token sees, where it does not see all.
     reach: Option<usize>,
     /// Query, key and value as one layer.
-    projection: Packed,
-    head_norms: Option<HeadNorms>,
-    attention_output: Packed,
+    projection: Layer,
+    projection_norms: Option<ProjectionNorms>,
+    relative: Option<Relative>,
+    attention_output: Layer,
     attention_norm: Option<Norm>,
     attention_after_norm: Option<Norm>,
-    gate: Option<Packed>,
-    up: Packed,
-    down: Packed,
+    inner: Inner,
     output_norm: Norm,
     output_after_norm: Option<Norm>,
+}
+
+/// The feed-forward layer of a block, or its experts.
+enum Inner {
+    One(Box<FeedForward>),
+    Mixture(Mixture),
+}
+
+struct FeedForward {
+    gate: Option<Layer>,
+    up: Layer,
+    down: Layer,
 }
 
 /// What one pass works on: rows of hidden states, of projections, and of what attention makes of them.
@@ -98,6 +115,7 @@ struct Scratch {
     inputs: Inputs,
     normal: Buffer,
     inner: Buffer,
+    wide: Buffer,
 }
 
 thread_local! {
@@ -114,6 +132,9 @@ struct Pass<'a> {
     /// The rotation of layers with a window, where it differs.
     near: Option<Rotation>,
     distances: Option<Distances>,
+    /// The row for a key by how far it stands behind its query, where such rows meet queries and keys.
+    places: Option<Places>,
+    tasks: RowTasks,
 }
 
 impl Encoder {
@@ -129,7 +150,12 @@ impl Encoder {
         let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
         let (rotation, near) = self.rotations(longest);
         let distances = self.distances(longest);
-        let pass = Pass { encoder: self, team, starts, rotation, near, distances };
+        let places = self
+            .plan
+            .relative
+            .map(|relative| Places { rows: relative.places(longest), length: longest });
+        let tasks = self.tasks(texts);
+        let pass = Pass { encoder: self, team, starts, rotation, near, distances, places, tasks };
         PACK.with_borrow_mut(|pack| {
             pack.hidden.grow(rows * self.plan.hidden);
             // A tile of values reads beyond the last.
@@ -141,7 +167,10 @@ impl Encoder {
                 pass.project(block, hidden, &mut pack.projected[..rows * self.shape.width()]);
                 pass.attend(block, &pack.projected, &mut pack.context);
                 pass.attention_output(block, &pack.context, hidden);
-                pass.feed_forward(block, hidden);
+                match &block.inner {
+                    Inner::One(layers) => pass.feed_forward(block, layers, hidden),
+                    Inner::Mixture(mixture) => pass.mix(mixture, &block.output_norm, hidden),
+                }
             }
             if let Some(norm) = &self.final_norm {
                 self.isa.norm(norm, hidden, self.plan.hidden);
@@ -165,11 +194,14 @@ impl Encoder {
             }
         };
         let places = input.texts.iter().flat_map(|text| {
-            text.ids.iter().enumerate().map(|(at, id)| (at, id, at >= text.second))
+            text.ids.iter().enumerate().map(|(at, id)| (at, id, at >= text.second, text.task))
         });
-        for (row, (at, id, is_second)) in hidden.chunks_exact_mut(width).zip(places) {
+        for (row, (at, id, is_second, task)) in hidden.chunks_exact_mut(width).zip(places) {
             if let Some(table) = &table {
                 table.read(*id as usize, row);
+            }
+            if let (Some(rows), Some(task)) = (&self.task_rows, task) {
+                rows.add(task, *id, row);
             }
             if self.plan.embedding_scale != 1.0 {
                 row.iter_mut().for_each(|x| *x *= self.plan.embedding_scale);
@@ -228,6 +260,15 @@ impl Encoder {
         (Some(rotation(frequencies)), near.as_deref().map(rotation))
     }
 
+    /// Returns the task of each row, where there are tasks.
+    fn tasks(&self, texts: &[&Tokens]) -> RowTasks {
+        let Some(adapters) = &self.plan.adapters else {
+            return RowTasks { of_rows: Vec::new(), rank: 0 };
+        };
+        let rows = texts.iter().flat_map(|text| iter::repeat_n(text.task, text.ids.len()));
+        RowTasks { of_rows: rows.collect(), rank: adapters.rank }
+    }
+
     /// Returns what is added to scores, by distance.
     fn distances(&self, length: usize) -> Option<Distances> {
         let kind = self.plan.distances?;
@@ -243,8 +284,8 @@ impl Pass<'_> {
         self.blocks(projected, width, |start, y, team, scratch| {
             let rows = y.len() / width;
             let hidden = &hidden[start * plan.hidden..][..rows * plan.hidden];
-            let weights = &block.projection;
-            self.fill(hidden, block.attention_norm.as_ref(), weights, scratch);
+            let weights = &block.projection.weights;
+            self.fill((hidden, start), block.attention_norm.as_ref(), &block.projection, scratch);
             let epilogue = Epilogue::Write(Activation::Identity);
             isa.product(
                 team,
@@ -252,18 +293,26 @@ impl Pass<'_> {
                 y,
                 width,
             );
+            if let (ProjectionNorm::Whole, Some(norms)) =
+                (plan.projection_norm, &block.projection_norms)
+            {
+                isa.norm(&norms.query, y, width);
+                isa.norm(&norms.key, &mut y[plan.query_width()..], width);
+            }
         });
     }
 
     /// Computes the attention of every text to itself.
     fn attend(&self, block: &Block, values: &[f32], contexts: &mut [f32]) {
+        let heads = self.encoder.plan.projection_norm == ProjectionNorm::Heads;
         let projections = Projections {
             values,
             starts: self.starts,
             shape: &self.encoder.shape,
             rotation: block.reach.and(self.near.as_ref()).or(self.rotation.as_ref()),
-            norms: block.head_norms.as_ref(),
+            norms: heads.then_some(block.projection_norms.as_ref()).flatten(),
             distances: self.distances.as_ref(),
+            relative: block.relative.as_ref().zip(self.places.as_ref()),
             reach: block.reach,
         };
         self.encoder.isa.attend_all(self.team, &projections, contexts);
@@ -272,27 +321,28 @@ impl Pass<'_> {
     /// Adds to the hidden states what attention gives.
     fn attention_output(&self, block: &Block, contexts: &[f32], hidden: &mut [f32]) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
-        let (stride, weights) = (plan.query_width(), &block.attention_output);
+        let (stride, layer) = (plan.query_width(), &block.attention_output);
         self.blocks(hidden, plan.hidden, |start, y, team, scratch| {
             let rows = y.len() / plan.hidden;
             let from = Rows { values: &contexts[start * stride..], stride, width: stride };
-            isa.fill(weights.format(), &from, rows, &mut scratch.inputs);
-            let Scratch { inputs, normal, .. } = scratch;
+            let Scratch { inputs, normal, wide, .. } = scratch;
+            layer.fill(isa, &from, rows, self.tasks(start), (inputs, wide));
             let norms = (block.attention_norm.as_ref(), block.attention_after_norm.as_ref());
-            self.add(team, (weights, inputs, rows), norms, normal, y);
+            self.add(team, (&layer.weights, inputs, rows), norms, normal, y);
         });
     }
 
     /// Adds to the hidden states what the feed-forward layer gives.
-    fn feed_forward(&self, block: &Block, hidden: &mut [f32]) {
+    fn feed_forward(&self, block: &Block, layers: &FeedForward, hidden: &mut [f32]) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
         let stride = stride(plan.inner);
-        self.blocks(hidden, plan.hidden, |_, y, team, scratch| {
+        self.blocks(hidden, plan.hidden, |start, y, team, scratch| {
             let rows = y.len() / plan.hidden;
-            self.fill(y, Some(&block.output_norm), &block.up, scratch);
-            let Scratch { inputs, normal, inner } = scratch;
+            self.fill((y, start), Some(&block.output_norm), &layers.up, scratch);
+            let Scratch { inputs, normal, inner, wide } = scratch;
             inner.grow(rows * stride);
-            let mut inwards = |weights, epilogue| {
+            let mut inwards = |layer: &Layer, epilogue| {
+                let weights = &layer.weights;
                 isa.product(
                     team,
                     Product { weights, inputs: &*inputs, rows, epilogue },
@@ -300,33 +350,47 @@ impl Pass<'_> {
                     stride,
                 );
             };
-            match &block.gate {
-                None => inwards(&block.up, Epilogue::Write(plan.activation)),
+            match &layers.gate {
+                None => inwards(&layers.up, Epilogue::Write(plan.activation)),
                 Some(gate) => {
                     inwards(gate, Epilogue::Write(plan.activation));
-                    inwards(&block.up, Epilogue::Multiply);
+                    inwards(&layers.up, Epilogue::Multiply);
                 }
             }
             let from = Rows { values: inner, stride, width: plan.inner };
-            isa.fill(block.down.format(), &from, rows, inputs);
+            layers.down.fill(isa, &from, rows, self.tasks(start), (inputs, wide));
             let norms = (Some(&block.output_norm), block.output_after_norm.as_ref());
-            self.add(team, (&block.down, inputs, rows), norms, normal, y);
+            self.add(team, (&layers.down.weights, inputs, rows), norms, normal, y);
         });
     }
 
-    /// Makes hidden states the inputs of a product, normalised where norms stand before.
-    fn fill(&self, hidden: &[f32], norm: Option<&Norm>, weights: &Packed, scratch: &mut Scratch) {
+    /// Returns the tasks of rows from the first of these on, and how many further inputs each has.
+    fn tasks(&self, first: usize) -> (&[Option<usize>], usize) {
+        let RowTasks { of_rows, rank } = &self.tasks;
+        (of_rows.get(first..).unwrap_or_default(), *rank)
+    }
+
+    /// Makes hidden states the inputs of a layer, normalised where norms stand before; the first is row `start`.
+    fn fill(
+        &self,
+        (hidden, start): (&[f32], usize),
+        norm: Option<&Norm>,
+        layer: &Layer,
+        scratch: &mut Scratch,
+    ) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
+        let Scratch { inputs, normal, wide, .. } = scratch;
         let mut values = hidden;
-        if let Some(norm) = norm.filter(|_| plan.placement != Placement::After) {
-            scratch.normal.grow(hidden.len());
-            let normal = &mut scratch.normal[..hidden.len()];
+        if let Some(norm) = norm.filter(|_| !plan.placement.is_after()) {
+            normal.grow(hidden.len());
+            let normal = &mut normal[..hidden.len()];
             normal.copy_from_slice(hidden);
             isa.norm(norm, normal, plan.hidden);
             values = normal;
         }
         let rows = Rows { values, stride: plan.hidden, width: plan.hidden };
-        isa.fill(weights.format(), &rows, hidden.len() / plan.hidden, &mut scratch.inputs);
+        let count = hidden.len() / plan.hidden;
+        layer.fill(isa, &rows, count, self.tasks(start), (inputs, wide));
     }
 
     /// Adds a product to hidden states, and normalises them or what is added, as the plan has it.
@@ -339,18 +403,24 @@ impl Pass<'_> {
         y: &mut [f32],
     ) {
         let (plan, isa) = (&self.encoder.plan, self.encoder.isa);
+        let product = |epilogue| Product { weights, inputs, rows, epilogue };
         let Some(after) = after else {
-            let product = Product { weights, inputs, rows, epilogue: Epilogue::Add };
-            isa.product(team, product, y, plan.hidden);
-            if let Some(norm) = norm.filter(|_| plan.placement == Placement::After) {
+            isa.product(team, product(Epilogue::Add), y, plan.hidden);
+            if let Some(norm) = norm.filter(|_| plan.placement.is_after()) {
                 isa.norm(norm, y, plan.hidden);
             }
             return;
         };
-        let epilogue = Epilogue::Write(Activation::Identity);
         room.grow(y.len());
         let made = &mut room[..y.len()];
-        isa.product(team, Product { weights, inputs, rows, epilogue }, made, plan.hidden);
+        if let (Placement::Twice, Some(norm)) = (plan.placement, norm) {
+            made.copy_from_slice(y);
+            isa.product(team, product(Epilogue::Add), made, plan.hidden);
+            isa.norm(norm, made, plan.hidden);
+            y.iter_mut().zip(made).for_each(|(y, x)| *y += *x);
+            return isa.norm(after, y, plan.hidden);
+        }
+        isa.product(team, product(Epilogue::Write(Activation::Identity)), made, plan.hidden);
         isa.norm(after, made, plan.hidden);
         y.iter_mut().zip(made).for_each(|(y, x)| *y += *x);
     }
@@ -363,9 +433,20 @@ impl Pass<'_> {
         width: usize,
         work: impl Fn(usize, &mut [f32], Team<'_>, &mut Scratch) + Sync,
     ) {
+        self.blocks_of(self.encoder.block_rows(), y, width, work);
+    }
+
+    /// Does the same with blocks of at most so many rows.
+    fn blocks_of(
+        &self,
+        most: usize,
+        y: &mut [f32],
+        width: usize,
+        work: impl Fn(usize, &mut [f32], Team<'_>, &mut Scratch) + Sync,
+    ) {
         let rows = y.len() / width;
         // Blocks alike: a short one at the end would read all weights for a few rows.
-        let most = rows.div_ceil(rows.div_ceil(self.encoder.block_rows()).max(1)).max(1);
+        let most = rows.div_ceil(rows.div_ceil(most).max(1)).max(1);
         let threads = self.team.threads();
         if threads == 1 || rows < ROWS_PER_THREAD * threads {
             return SCRATCH.with_borrow_mut(|scratch| {

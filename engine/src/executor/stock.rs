@@ -2,14 +2,18 @@
 //!
 //! Linear layers and norms run over the tokens of all texts at once, attention text by text.
 
-use candle_core::{D, Device, Result as Computed, Tensor};
+mod load;
+
+use candle_core::{D, DType, Device, Result as Computed, Tensor};
 use candle_nn::ops;
+
+pub(crate) use load::Loader;
 
 use crate::{
     Error, Plan,
     architectures::{Architecture, Slot},
-    executor::{optional, token_table},
-    plan::{Activation, NormKind, Placement, Positions},
+    executor::{adapters::TaskRows, experts::share, optional, relative::Sides},
+    plan::{Activation, Placement, Positions, ProjectionNorm},
     positions,
     tokens::Tokens,
     weights::{Matrix, Weights},
@@ -22,6 +26,7 @@ const SCORE_BUDGET: usize = 1 << 24;
 pub(crate) struct Encoder {
     plan: Plan,
     entry: Entry,
+    task_rows: Option<TaskRows>,
     positions: Option<Tensor>,
     token_types: Option<Tensor>,
     embedding_norm: Option<Norm>,
@@ -37,19 +42,31 @@ enum Entry {
     Patches { linear: Linear, class: Option<Tensor> },
 }
 
+/// The feed-forward layer of a block, or its experts.
+enum Inner {
+    One { gate: Option<Linear>, up: Linear, down: Linear },
+    Experts { router: Linear, experts: Vec<[Linear; 2]>, bias: Tensor, used: usize },
+}
+
+/// What all blocks know of a pack: the lengths of its texts, and their task.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    lengths: &'a [usize],
+    task: Option<usize>,
+}
+
 struct Block {
     layer: usize,
     query: Linear,
     key: Linear,
     value: Linear,
+    relative: Option<Sides>,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
     attention_output: Linear,
     attention_norm: Option<Norm>,
     attention_after_norm: Option<Norm>,
-    gate: Option<Linear>,
-    up: Linear,
-    down: Linear,
+    inner: Inner,
     output_norm: Norm,
     output_after_norm: Option<Norm>,
 }
@@ -62,9 +79,10 @@ impl Encoder {
         weights: &Weights,
     ) -> Result<Self, Error> {
         let loader = Loader { plan, architecture, weights };
-        let final_norm = plan.placement != Placement::After;
+        let final_norm = !plan.placement.is_after();
         Ok(Self {
             entry: loader.entry()?,
+            task_rows: TaskRows::load(plan, architecture, weights)?,
             positions: optional(plan.positions.rows() > 0, || {
                 loader.table(Slot::PositionTable, plan.positions.rows())
             })?,
@@ -81,10 +99,16 @@ impl Encoder {
 
     /// Computes the hidden states of all texts, row after row: `[tokens, hidden]`.
     pub(crate) fn forward(&self, texts: &[&Tokens], pixels: &[f32]) -> Result<Vec<f32>, Error> {
+        if texts.len() > 1 && self.task_rows.is_some() {
+            // Each may be of another task.
+            let alone = texts.iter().map(|text| self.forward(&[*text], pixels));
+            return Ok(alone.collect::<Result<Vec<_>, _>>()?.concat());
+        }
         let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
+        let task = texts.first().and_then(|text| text.task);
         let mut x = self.embed(texts, pixels)?;
         for block in &self.blocks {
-            x = self.run(block, &x, &lengths)?;
+            x = self.run(block, &x, Way { lengths: &lengths, task })?;
         }
         if let Some(norm) = &self.final_norm {
             x = norm.forward(&x)?;
@@ -134,42 +158,52 @@ impl Encoder {
         let (table, width) = (table.view(), self.plan.hidden);
         let ids: Vec<u32> = texts.iter().flat_map(|text| text.ids.iter().copied()).collect();
         let mut values = vec![0.0; ids.len() * width];
-        let rows_and_ids = values.chunks_exact_mut(width).zip(&ids);
-        rows_and_ids.for_each(|(row, id)| table.read(*id as usize, row));
+        for (row, id) in values.chunks_exact_mut(width).zip(&ids) {
+            table.read(*id as usize, row);
+            if let (Some(rows), Some(task)) = (&self.task_rows, texts[0].task) {
+                rows.add(task, *id, row);
+            }
+        }
         Tensor::from_vec(values, (ids.len(), width), &Device::Cpu)
     }
 
-    fn run(&self, block: &Block, x: &Tensor, lengths: &[usize]) -> Computed<Tensor> {
+    fn run(&self, block: &Block, x: &Tensor, way: Way<'_>) -> Computed<Tensor> {
         let norm = |norm: &Option<Norm>, x: Tensor| match norm {
             Some(norm) => norm.forward(&x),
             None => Ok(x),
         };
-        if self.plan.placement == Placement::After {
-            let x = (x + self.attention(block, x, lengths)?)?;
-            let x = norm(&block.attention_norm, x)?;
-            return block.output_norm.forward(&(&x + self.feed_forward(block, &x)?)?);
+        if self.plan.placement.is_after() {
+            let mut y = norm(&block.attention_norm, (x + self.attention(block, x, way)?)?)?;
+            if self.plan.placement == Placement::Twice {
+                y = norm(&block.attention_after_norm, (x + y)?)?;
+            }
+            let x = y;
+            return block.output_norm.forward(&(&x + self.feed_forward(block, &x, way.task)?)?);
         }
-        let attention = self.attention(block, &norm(&block.attention_norm, x.clone())?, lengths)?;
+        let attention = self.attention(block, &norm(&block.attention_norm, x.clone())?, way)?;
         let x = (x + norm(&block.attention_after_norm, attention)?)?;
-        let inner = self.feed_forward(block, &block.output_norm.forward(&x)?)?;
+        let inner = self.feed_forward(block, &block.output_norm.forward(&x)?, way.task)?;
         &x + norm(&block.output_after_norm, inner)?
     }
 
     /// The attention of every text to itself.
-    fn attention(&self, block: &Block, x: &Tensor, lengths: &[usize]) -> Computed<Tensor> {
+    fn attention(&self, block: &Block, x: &Tensor, way: Way<'_>) -> Computed<Tensor> {
         let (mut contexts, mut start) = (Vec::new(), 0);
-        for length in lengths {
-            contexts.push(self.attend(block, &x.narrow(0, start, *length)?)?);
+        for length in way.lengths {
+            contexts.push(self.attend(block, &x.narrow(0, start, *length)?, way.task)?);
             start += length;
         }
-        block.attention_output.forward(&Tensor::cat(&contexts, 0)?)
+        block.attention_output.forward_for(way.task, &Tensor::cat(&contexts, 0)?)
     }
 
     /// What the heads of one text see, `[length, heads · head_size]`; queries in blocks, to hold the score budget.
-    fn attend(&self, block: &Block, x: &Tensor) -> Computed<Tensor> {
+    fn attend(&self, block: &Block, x: &Tensor, task: Option<usize>) -> Computed<Tensor> {
         let (plan, length) = (&self.plan, x.dim(0)?);
-        let query = self.heads(&block.query, block.query_norm.as_ref(), x)?;
-        let key = self.heads(&block.key, block.key_norm.as_ref(), x)?;
+        let heads = |linear: &Linear, norm: &Option<Norm>| {
+            self.heads(linear.forward_for(task, x)?, norm.as_ref())
+        };
+        let query = heads(&block.query, &block.query_norm)?;
+        let key = heads(&block.key, &block.key_norm)?;
         let (query, key) = match &plan.positions {
             Positions::Rotary { frequencies, near, .. } => {
                 let near = near.as_ref().filter(|_| plan.reach(block.layer).is_some());
@@ -180,11 +214,14 @@ impl Encoder {
         };
         let query = (query * f64::from(plan.scale))?;
         let key = repeat(&key, plan.heads)?.t()?.contiguous()?;
-        let value = repeat(&self.heads(&block.value, None, x)?, plan.heads)?;
+        let value = repeat(&heads(&block.value, &None)?, plan.heads)?;
         let step = (SCORE_BUDGET / (plan.heads * length)).clamp(1, length);
         let contexts = (0..length).step_by(step).map(|start| {
             let rows = query.narrow(1, start, step.min(length - start))?.contiguous()?;
             let mut scores = rows.matmul(&key)?;
+            if let Some(sides) = &block.relative {
+                scores = (scores + self.relative(sides, &rows, &key, start)?)?;
+            }
             if let Some(added) = self.added(block.layer, start, scores.dim(1)?, length)? {
                 scores = scores.broadcast_add(&added)?;
             }
@@ -194,14 +231,17 @@ impl Encoder {
         context.transpose(0, 1)?.contiguous()?.reshape((length, plan.query_width()))
     }
 
-    /// Projects into heads, `[heads, length, head_size]`, and normalises each if there is a norm for it.
-    fn heads(&self, linear: &Linear, norm: Option<&Norm>, x: &Tensor) -> Computed<Tensor> {
-        let heads = linear.forward(x)?.reshape((x.dim(0)?, (), self.plan.head_size))?;
-        let heads = heads.transpose(0, 1)?.contiguous()?;
-        match norm {
-            Some(norm) => norm.forward(&heads),
-            None => Ok(heads),
-        }
+    /// Splits into heads, `[heads, length, head_size]`, and normalises each or all if there is a norm for it.
+    fn heads(&self, x: Tensor, norm: Option<&Norm>) -> Computed<Tensor> {
+        let kind = self.plan.projection_norm;
+        let normal = |of: ProjectionNorm, x: Tensor| match norm.filter(|_| kind == of) {
+            Some(norm) => norm.forward(&x),
+            None => Ok(x),
+        };
+        let length = x.dim(0)?;
+        let all = normal(ProjectionNorm::Whole, x)?;
+        let heads = all.reshape((length, (), self.plan.head_size))?;
+        normal(ProjectionNorm::Heads, heads.transpose(0, 1)?.contiguous()?)
     }
 
     /// What is added to the scores of `rows` queries from `start`: numbers for distances, and −∞ where none may look.
@@ -236,13 +276,66 @@ impl Encoder {
         Tensor::from_vec(values, (heads, rows, length), &Device::Cpu).map(Some)
     }
 
-    fn feed_forward(&self, block: &Block, x: &Tensor) -> Computed<Tensor> {
-        let up = block.up.forward(x)?;
-        let inner = match &block.gate {
-            Some(gate) => (activate(&gate.forward(x)?, self.plan.activation)? * up)?,
-            None => activate(&up, self.plan.activation)?,
+    /// What the rows for distances give with queries, the first of which is number `start`, and with keys, which come
+    /// as columns: `[heads, queries, keys]`. Only queries are scaled.
+    fn relative(
+        &self,
+        sides: &Sides,
+        queries: &Tensor,
+        keys: &Tensor,
+        start: usize,
+    ) -> Computed<Tensor> {
+        let (heads, rows, length) = (self.plan.heads, queries.dim(1)?, keys.dim(2)?);
+        let places = self.plan.relative.map_or_else(Vec::new, |relative| relative.places(length));
+        let place = |query: usize, key: usize| places[key + length - 1 - query] as u32;
+        let split =
+            |side: &Tensor| side.reshape((side.dim(0)?, heads, ()))?.transpose(0, 1)?.contiguous();
+        let gather = |from: &Tensor, places: Vec<u32>, shape: (usize, usize)| {
+            let places = Tensor::from_vec(places, (1, shape.0, shape.1), &Device::Cpu)?;
+            from.gather(&places.broadcast_as((heads, shape.0, shape.1))?.contiguous()?, 2)
         };
-        block.down.forward(&inner)
+        let mut sum = Tensor::zeros((heads, rows, length), DType::F32, &Device::Cpu)?;
+        if let Some(side) = &sides.keys {
+            let met = queries.matmul(&split(side)?.t()?)?;
+            let at =
+                (start..start + rows).flat_map(|query| (0..length).map(move |key| (query, key)));
+            let places = at.map(|(query, key)| place(query, key)).collect();
+            sum = (sum + gather(&met, places, (rows, length))?)?;
+        }
+        if let Some(side) = &sides.queries {
+            let met =
+                (split(side)? * f64::from(self.plan.scale))?.matmul(keys)?.t()?.contiguous()?;
+            let at =
+                (0..length).flat_map(|key| (start..start + rows).map(move |query| (query, key)));
+            let places = at.map(|(query, key)| place(query, key)).collect();
+            sum = (sum + gather(&met, places, (length, rows))?.t()?)?;
+        }
+        Ok(sum)
+    }
+
+    fn feed_forward(&self, block: &Block, x: &Tensor, task: Option<usize>) -> Computed<Tensor> {
+        let activation = self.plan.activation;
+        match &block.inner {
+            Inner::One { gate, up, down } => {
+                let up = up.forward_for(task, x)?;
+                let inner = match gate {
+                    Some(gate) => (activate(&gate.forward(x)?, activation)? * up)?,
+                    None => activate(&up, activation)?,
+                };
+                down.forward_for(task, &inner)
+            }
+            Inner::Experts { router, experts, bias, used } => {
+                let mut shares = router.forward(x)?.to_vec2()?;
+                shares.iter_mut().for_each(|row| share(row, *used));
+                let shares = Tensor::new(shares, &Device::Cpu)?;
+                let mut y = x.zeros_like()?.broadcast_add(bias)?;
+                for (expert, [up, down]) in experts.iter().enumerate() {
+                    let found = down.forward(&activate(&up.forward(x)?, activation)?)?;
+                    y = (y + found.broadcast_mul(&shares.narrow(1, expert, 1)?)?)?;
+                }
+                Ok(y)
+            }
+        }
     }
 }
 
@@ -288,6 +381,8 @@ fn rows(table: &Tensor, ids: Vec<u32>) -> Computed<Tensor> {
 pub(crate) struct Linear {
     pub(crate) weight: Tensor,
     pub(crate) bias: Option<Tensor>,
+    /// For each task two small matrices, the second scaled: what is added is x·Aᵀ·Bᵀ.
+    pub(crate) tasks: Vec<[Tensor; 2]>,
 }
 
 impl Linear {
@@ -299,113 +394,29 @@ impl Linear {
             None => Ok(y),
         }
     }
+
+    /// Returns y with what a task adds.
+    fn forward_for(&self, task: Option<usize>, x: &Tensor) -> Computed<Tensor> {
+        let y = self.forward(x)?;
+        match task.and_then(|task| self.tasks.get(task)) {
+            Some([first, second]) => y + x.matmul(&first.t()?)?.matmul(&second.t()?)?,
+            None => Ok(y),
+        }
+    }
 }
 
 /// A norm over the last dimension.
-enum Norm {
+pub(crate) enum Norm {
     Layer { weight: Tensor, bias: Tensor, epsilon: f32 },
     Rms { weight: Tensor, epsilon: f32 },
 }
 
 impl Norm {
-    fn forward(&self, x: &Tensor) -> Computed<Tensor> {
+    /// Normalises rows.
+    pub(crate) fn forward(&self, x: &Tensor) -> Computed<Tensor> {
         match self {
             Self::Layer { weight, bias, epsilon } => ops::layer_norm(x, weight, bias, *epsilon),
             Self::Rms { weight, epsilon } => ops::rms_norm(x, weight, *epsilon),
         }
-    }
-}
-
-/// Fills slots from weight files.
-struct Loader<'a> {
-    plan: &'a Plan,
-    architecture: &'a Architecture,
-    weights: &'a Weights,
-}
-
-impl Loader<'_> {
-    fn entry(&self) -> Result<Entry, Error> {
-        let Some(patches) = self.plan.patches else {
-            return Ok(Entry::Tokens(token_table(self.plan, self.architecture, self.weights)?));
-        };
-        let (size, hidden) = (patches.size, self.plan.hidden);
-        let stem = self.architecture.stem(Slot::Patches, self.plan);
-        let weight = self.weights.weight(&stem, &[hidden, 3, size, size])?.flatten(1, 3)?;
-        let bias = optional(patches.bias, || self.weights.bias(&stem, hidden))?;
-        let class = optional(patches.class, || {
-            self.weights.weight(&self.architecture.stem(Slot::Class, self.plan), &[hidden])
-        })?;
-        Ok(Entry::Patches { linear: Linear { weight, bias }, class })
-    }
-
-    fn block(&self, layer: usize) -> Result<Block, Error> {
-        let (plan, biases) = (self.plan, self.plan.biases);
-        let (h, query) = (plan.hidden, plan.query_width());
-        let head_norm = |slot| optional(plan.head_norm, || self.rms_norm(slot, plan.head_size));
-        let around = plan.placement == Placement::Around;
-        Ok(Block {
-            layer,
-            query: self.linear(Slot::Query(layer), h, biases.projection)?,
-            key: self.linear(Slot::Key(layer), h, biases.projection)?,
-            value: self.linear(Slot::Value(layer), h, biases.projection)?,
-            query_norm: head_norm(Slot::QueryNorm(layer))?,
-            key_norm: head_norm(Slot::KeyNorm(layer))?,
-            attention_output: self.linear(Slot::AttentionOutput(layer), query, biases.output)?,
-            attention_norm: optional(plan.has_attention_norm(layer), || {
-                self.norm(Slot::AttentionNorm(layer))
-            })?,
-            attention_after_norm: optional(around, || self.norm(Slot::AttentionAfterNorm(layer)))?,
-            gate: optional(plan.gated, || self.linear(Slot::Gate(layer), h, biases.up))?,
-            up: self.linear(Slot::Up(layer), h, biases.up)?,
-            down: self.linear(Slot::Down(layer), plan.inner, biases.down)?,
-            output_norm: self.norm(Slot::OutputNorm(layer))?,
-            output_after_norm: optional(around, || self.norm(Slot::OutputAfterNorm(layer)))?,
-        })
-    }
-
-    fn table(&self, slot: Slot, rows: usize) -> Result<Tensor, Error> {
-        self.weights.weight(&self.architecture.stem(slot, self.plan), &[rows, self.plan.hidden])
-    }
-
-    fn distances(&self) -> Result<Vec<f32>, Error> {
-        let rows = self.plan.distances.map_or(0, |distances| distances.buckets());
-        if rows == 0 {
-            return Ok(Vec::new());
-        }
-        let stem = self.architecture.stem(Slot::DistanceTable, self.plan);
-        Ok(self.weights.weight(&stem, &[rows, self.plan.heads])?.flatten_all()?.to_vec1()?)
-    }
-
-    fn linear(&self, slot: Slot, inputs: usize, bias: bool) -> Result<Linear, Error> {
-        let part = self.architecture.part(slot, self.plan);
-        let weight = self.weights.weight(&part.stem, &[part.of, inputs])?;
-        let bias = optional(bias, || {
-            Ok(self.weights.bias(&part.stem, part.of)?.narrow(0, part.first, part.rows)?)
-        })?;
-        Ok(Linear { weight: weight.narrow(0, part.first, part.rows)?, bias })
-    }
-
-    fn norm(&self, slot: Slot) -> Result<Norm, Error> {
-        let (size, epsilon) = (self.plan.hidden, self.plan.epsilon as f32);
-        let stem = self.architecture.stem(slot, self.plan);
-        let weight = || self.weights.weight(&stem, &[size]);
-        Ok(match self.plan.norm {
-            NormKind::Rms | NormKind::RmsLessOne => self.rms_norm(slot, size)?,
-            NormKind::Layer => {
-                Norm::Layer { weight: weight()?, bias: self.weights.bias(&stem, size)?, epsilon }
-            }
-            NormKind::Unbiased => {
-                let weight = weight()?;
-                Norm::Layer { bias: weight.zeros_like()?, weight, epsilon }
-            }
-        })
-    }
-
-    fn rms_norm(&self, slot: Slot, width: usize) -> Result<Norm, Error> {
-        let mut weight = self.weights.weight(&self.architecture.stem(slot, self.plan), &[width])?;
-        if self.plan.norm == NormKind::RmsLessOne {
-            weight = (weight + 1.0)?;
-        }
-        Ok(Norm::Rms { weight, epsilon: self.plan.epsilon as f32 })
     }
 }

@@ -8,7 +8,7 @@ use super::Place;
 use crate::{
     Plan,
     architectures::{Architecture, Slot, absent},
-    plan::{Biases, NormKind, Placement},
+    plan::{Biases, NormKind, Placement, ProjectionNorm},
 };
 
 /// Tensors that no encoder reads: the layer that predicts tokens, and what follows the pooling.
@@ -63,15 +63,16 @@ pub(super) fn stray<'a>(
 fn slots(plan: &Plan) -> Vec<Slot> {
     let around = plan.placement == Placement::Around;
     let distances = plan.distances.is_some_and(|distances| distances.buckets() > 0);
+    let normal = plan.projection_norm != ProjectionNorm::None;
     let mut slots = vec![(true, Slot::TokenTable)];
     slots.push((plan.positions.rows() > 0, Slot::PositionTable));
     slots.push((plan.token_types > 0, Slot::TypeTable));
     slots.push((plan.embedding_norm, Slot::EmbeddingNorm));
     slots.push((distances, Slot::DistanceTable));
-    slots.push((plan.placement != Placement::After, Slot::FinalNorm));
+    slots.push((!plan.placement.is_after(), Slot::FinalNorm));
     for l in 0..plan.layers {
         slots.extend([Slot::Query(l), Slot::Key(l), Slot::Value(l)].map(|slot| (true, slot)));
-        slots.extend([Slot::QueryNorm(l), Slot::KeyNorm(l)].map(|slot| (plan.head_norm, slot)));
+        slots.extend([Slot::QueryNorm(l), Slot::KeyNorm(l)].map(|slot| (normal, slot)));
         slots.extend(
             [Slot::AttentionOutput(l), Slot::Up(l), Slot::Down(l)].map(|slot| (true, slot)),
         );
@@ -89,7 +90,7 @@ fn slots(plan: &Plan) -> Vec<Slot> {
 /// feed-forward layer where they are a `PAIR`.
 fn stem<const FUSED: bool, const PAIR: bool>(slot: Slot, plan: &Plan) -> String {
     let layer = |layer: usize, name: &str| format!("blk.{layer}.{name}");
-    let after = plan.placement == Placement::After;
+    let after = plan.placement.is_after();
     match slot {
         Slot::TokenTable => "token_embd".to_owned(),
         Slot::PositionTable => "position_embd".to_owned(),
@@ -113,7 +114,7 @@ fn stem<const FUSED: bool, const PAIR: bool>(slot: Slot, plan: &Plan) -> String 
         Slot::OutputNorm(l) => layer(l, "ffn_norm"),
         Slot::OutputAfterNorm(l) => layer(l, "post_ffw_norm"),
         Slot::FinalNorm => "output_norm".to_owned(),
-        other @ (Slot::DistanceTable | Slot::Patches | Slot::Class) => absent(other),
+        other => absent(other),
     }
 }
 

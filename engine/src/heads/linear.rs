@@ -52,7 +52,7 @@ impl Linear {
                 to.for_each(|(row, to)| rows.read(row, to));
                 let weight = Tensor::from_vec(values, (outputs, inputs), &Device::Cpu)?;
                 let bias = Some(Tensor::from_vec(bias, outputs, &Device::Cpu)?);
-                Ok(Self::Stock(stock::Linear { weight, bias }))
+                Ok(Self::Stock(stock::Linear { weight, bias, tasks: Vec::new() }))
             }
             Arithmetic::Kernels(isa) => {
                 let read = |output: usize, to: &mut [f32]| rows.read(output, to);

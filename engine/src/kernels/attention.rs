@@ -10,6 +10,7 @@ use super::{
     gemm::{Sheet, tile_rows},
     inputs::stride,
     multiply_add,
+    relative::{Meeting, Places, Relative, Room},
     rows::{self, Norm},
     tiles::{Block, Floats, Tile},
 };
@@ -28,8 +29,9 @@ pub(crate) struct Projections<'a> {
     pub(crate) starts: &'a [usize],
     pub(crate) shape: &'a Shape,
     pub(crate) rotation: Option<&'a Rotation>,
-    pub(crate) norms: Option<&'a HeadNorms>,
+    pub(crate) norms: Option<&'a ProjectionNorms>,
     pub(crate) distances: Option<&'a Distances>,
+    pub(crate) relative: Option<(&'a Relative, &'a Places)>,
     /// How far a token sees, where it does not see all.
     pub(crate) reach: Option<usize>,
 }
@@ -41,8 +43,9 @@ pub(super) struct Heads<'a> {
     length: usize,
     shape: &'a Shape,
     rotation: Option<&'a Rotation>,
-    norms: Option<&'a HeadNorms>,
+    norms: Option<&'a ProjectionNorms>,
     distances: Option<&'a Distances>,
+    relative: Option<Meeting<'a>>,
     reach: Option<usize>,
 }
 
@@ -71,8 +74,8 @@ pub(crate) struct Rotation {
     pub(crate) sines: Vec<f32>,
 }
 
-/// The norms of single queries and keys.
-pub(crate) struct HeadNorms {
+/// The norms of queries and keys.
+pub(crate) struct ProjectionNorms {
     pub(crate) query: Norm,
     pub(crate) key: Norm,
 }
@@ -84,6 +87,7 @@ pub(super) struct Space {
     /// Queries or keys, normalised and rotated.
     turned: Buffer,
     scores: Buffer,
+    room: Room,
 }
 
 impl Shape {
@@ -134,7 +138,8 @@ pub(super) fn attend_all(
     projections: &Projections<'_>,
     contexts: &mut [f32],
 ) {
-    let Projections { values, starts, shape, rotation, norms, distances, reach } = *projections;
+    let Projections { values, starts, shape, rotation, norms, distances, relative, reach } =
+        *projections;
     assert!(
         starts.is_sorted() && shape.heads.is_multiple_of(shape.kv_heads),
         "heads do not overlap"
@@ -145,12 +150,14 @@ pub(super) fn attend_all(
         let (start, end) = (starts[text], starts[text + 1]);
         let projected = &values[start * shape.width()..];
         let length = end - start;
-        let heads = Heads { projected, length, shape, rotation, norms, distances, reach };
+        let relative = relative.map(|rows| Meeting::new(rows, length, shape.size));
+        let heads = Heads { projected, length, shape, rotation, norms, distances, relative, reach };
         SPACE.with_borrow_mut(|space| {
             isa.attend(&heads, group, space, y.from(start, 0));
             [&mut space.keys, &mut space.turned, &mut space.scores]
                 .into_iter()
                 .for_each(Buffer::trim);
+            space.room.trim();
         });
     });
 }
@@ -167,13 +174,18 @@ pub(super) fn run<B: Block, const FUSED: bool, const M: usize, const N: usize>(
     let per_group = shape.heads / shape.kv_heads;
     pack_keys::<B, FUSED, N>(heads, group, space);
     for head in group * per_group..(group + 1) * per_group {
-        let Space { keys, turned, scores } = &mut *space;
+        let Space { keys, turned, scores, room } = &mut *space;
         let mut queries = (heads.head(head), shape.width());
         if heads.are_turned() {
             turn_all::<FUSED>(heads, heads.norms.map(|norms| &norms.query), queries.0, turned);
             queries = (turned, shape.size);
         }
+        if let Some(rows) = &heads.relative {
+            let keys = (heads.head(shape.heads + group), shape.width());
+            rows.meet_keys::<FUSED, M, N>(head, keys, heads.length, room);
+        }
         let one = Head {
+            number: head,
             added: heads.added(head),
             queries: queries.0,
             stride: queries.1,
@@ -181,12 +193,13 @@ pub(super) fn run<B: Block, const FUSED: bool, const M: usize, const N: usize>(
             values: heads.head(shape.heads + shape.kv_heads + group),
             context: context.from(0, head * shape.size),
         };
-        attend::<FUSED, M, N>(heads, &one, scores);
+        attend::<FUSED, M, N>(heads, &one, scores, room);
     }
 }
 
 /// What one head of queries works on.
 struct Head<'a> {
+    number: usize,
     /// What is added to scores by distance, from the farthest key before a query on.
     added: Option<&'a [f32]>,
     queries: &'a [f32],
@@ -274,6 +287,7 @@ fn attend<const FUSED: bool, const M: usize, const N: usize>(
     heads: &Heads<'_>,
     head: &Head<'_>,
     scores: &mut Buffer,
+    room: &mut Room,
 ) {
     let width = stride(heads.length.next_multiple_of(N));
     let most = (SCORES / width / M).max(1) * M;
@@ -285,15 +299,25 @@ fn attend<const FUSED: bool, const M: usize, const N: usize>(
         let first = heads.seen(start).start / N * N;
         let block = Queries { start, rows, seen: first..heads.seen(start + rows - 1).end, width };
         score::<FUSED, M, N>(heads, head, &block, scores);
+        if let Some(relative) = &heads.relative {
+            let queries = (&head.queries[start * head.stride..], head.stride);
+            relative.meet_queries::<FUSED, M, N>(head.number, queries, rows, room);
+        }
         let mut inverse = [0.0; SCORES / LANES];
         for row in 0..rows {
             let own = heads.seen(start + row);
             let scores = &mut scores[row * width..][..block.seen.len()];
             let (before, rest) = scores.split_at_mut(own.start - first);
             let (scores, after) = rest.split_at_mut(own.len());
-            let added = head
-                .added
-                .map(|added| &added[heads.length - 1 - (start + row) + own.start..][..own.len()]);
+            let query = start + row;
+            let added = match &heads.relative {
+                Some(rows) => {
+                    Some(rows.added::<N>((query, row), own.clone(), heads.shape.scale, room))
+                }
+                None => head
+                    .added
+                    .map(|added| &added[heads.length - 1 - query + own.start..][..own.len()]),
+            };
             inverse[row] = 1.0 / softmax::<FUSED>(scores, heads.shape.scale, added);
             before.fill(0.0);
             after.fill(0.0);
@@ -337,7 +361,7 @@ fn score<const FUSED: bool, const M: usize, const N: usize>(
 }
 
 #[inline(always)]
-fn score_tile<const FUSED: bool, const M: usize, const N: usize>(
+pub(super) fn score_tile<const FUSED: bool, const M: usize, const N: usize>(
     queries: &[f32],
     stride: usize,
     keys: &[f32],

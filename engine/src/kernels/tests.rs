@@ -229,9 +229,11 @@ struct Text {
     starts: [usize; 3],
     shape: Shape,
     rotation: Option<Rotation>,
-    norms: Option<HeadNorms>,
+    norms: Option<ProjectionNorms>,
     distances: Option<Distances>,
     reach: Option<usize>,
+    /// Rows for distances, as keys and as queries, and the row of each distance.
+    relative: Option<([Vec<f32>; 2], Places)>,
 }
 
 impl Text {
@@ -250,18 +252,23 @@ impl Text {
             starts: [0, 3, length + 3],
             rotation: turned
                 .then(|| Rotation { cosines: numbers(half, 8), sines: numbers(half, 9) }),
-            norms: turned.then(|| HeadNorms { query: norm(10), key: norm(11) }),
+            norms: turned.then(|| ProjectionNorms { query: norm(10), key: norm(11) }),
             // For texts longer than this one, as a pack may hold.
             distances: far.then(|| {
                 let longest = length.max(3) + 2;
                 Distances { added: numbers(heads * (2 * longest - 1), 12), length: longest }
             }),
             reach: near.then_some(5),
+            relative: None,
             shape,
         }
     }
 
     fn attend(&self, isa: Isa, team: Team<'_>) -> Vec<f32> {
+        let panels = |rows: &Vec<f32>| Some(isa.panels(rows, self.shape.heads, self.shape.size));
+        let relative = self.relative.as_ref().map(|([keys, queries], places)| {
+            (Relative { keys: panels(keys), queries: panels(queries) }, places)
+        });
         let projections = Projections {
             values: &self.values,
             starts: &self.starts,
@@ -269,6 +276,7 @@ impl Text {
             rotation: self.rotation.as_ref(),
             norms: self.norms.as_ref(),
             distances: self.distances.as_ref(),
+            relative: relative.as_ref().map(|(rows, places)| (rows, *places)),
             reach: self.reach,
         };
         let mut contexts = vec![f32::NAN; self.starts[2] * self.shape.heads * self.shape.size];
@@ -299,6 +307,17 @@ impl Text {
         (0..size).map(turn).collect()
     }
 
+    /// What a query and a key give with the rows for their distance.
+    fn met(&self, head: usize, query: usize, key: usize) -> f64 {
+        let Some((sides, places)) = &self.relative else { return 0.0 };
+        let size = self.shape.size;
+        let place = places.rows[places.length - 1 + key - query] * self.shape.heads + head;
+        let product = |side: &[f32], own: Vec<f64>| -> f64 {
+            side[place * size..].iter().zip(own).map(|(a, b)| f64::from(*a) * b).sum()
+        };
+        product(&sides[0], self.row(0, head, query)) + product(&sides[1], self.row(1, head, key))
+    }
+
     /// The contexts of the second text in f64.
     fn plain(&self) -> Vec<f64> {
         let Shape { heads, kv_heads, size, causal, .. } = self.shape;
@@ -321,7 +340,8 @@ impl Text {
                 };
                 let score = |key: usize| -> f64 {
                     let products = own.iter().zip(self.row(1, group, key)).map(|(a, b)| a * b);
-                    products.sum::<f64>() / (size as f64).sqrt() + added(key)
+                    let products = products.sum::<f64>() + self.met(head, query, key);
+                    products / (size as f64).sqrt() + added(key)
                 };
                 let weights: Vec<f64> = seen.clone().map(|key| score(key).exp()).collect();
                 let sum: f64 = weights.iter().sum();
@@ -356,6 +376,26 @@ fn attention_of_odd_lengths() {
                 let own = &got[3 * heads.0 * heads.2..];
                 close(own, &want, 2e-5, &format!("{isa:?} {length} {heads:?}"));
                 assert_eq!(got, text.attend(isa, Team::Together(&turn)), "{isa:?} {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_for_distances() {
+    for (length, span) in [(1, 3), (5, 40), (33, 7), (70, 70), (300, 100)] {
+        for (heads, size) in [(1, 8), (3, 20), (2, 64)] {
+            let mut text = Text::new(length, (heads, heads, size), false, (false, false));
+            let side = |seed| numbers(2 * span * heads * size, seed);
+            let longest = length.max(3) + 2;
+            let place = |at: usize| (longest - 1 + span).saturating_sub(at).min(2 * span - 1);
+            let rows = (0..2 * longest - 1).map(place).collect();
+            text.relative = Some(([side(20), side(21)], Places { rows, length: longest }));
+            let want = text.plain();
+            for isa in Isa::all() {
+                let got = text.attend(isa, Team::Alone);
+                let own = &got[3 * heads * size..];
+                close(own, &want, 2e-5, &format!("{isa:?} {length} {span} {heads} {size}"));
             }
         }
     }

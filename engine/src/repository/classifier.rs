@@ -65,6 +65,11 @@ pub(super) fn read(
         "bert" => {
             vec![dense("pooler.dense", hidden, true, Activation::Tanh), last("classifier")]
         }
+        "deberta-v2" => {
+            let name = config.text(&["pooler_hidden_act"]).unwrap_or("gelu");
+            let activation = Activation::parse(name).ok_or_else(|| unsupported(name))?;
+            vec![dense("pooler.dense", hidden, true, activation), last("classifier")]
+        }
         "distilbert" => {
             vec![dense("pre_classifier", hidden, true, Activation::Relu), last("classifier")]
         }
@@ -112,7 +117,11 @@ fn labels(config: &Settings) -> Result<usize, Error> {
 
 /// Returns what makes a score of a number: what sentence-transformers was told, else a sigmoid where there is one
 /// number alone.
-fn scoring(config: &Settings, other: Option<&Settings>, labels: usize) -> Result<Scoring, Error> {
+pub(super) fn scoring(
+    config: &Settings,
+    other: Option<&Settings>,
+    labels: usize,
+) -> Result<Scoring, Error> {
     let nested = config.get(&["sentence_transformers"]).and_then(|own| own.get("activation_fn"));
     let class = nested
         .and_then(Value::as_str)

@@ -62,13 +62,21 @@ impl Matrix {
     }
 
     /// Takes the values of a matrix, row after row.
-    pub(super) fn of(values: Vec<f32>, rows: usize, columns: usize) -> Self {
+    pub(crate) fn of(values: Vec<f32>, rows: usize, columns: usize) -> Self {
         Self { rows, columns, values: Values::Held(values), pairs: None }
     }
 
     /// Says whether matrices of this type are read row by row.
     pub(super) fn can_map(dtype: DType) -> bool {
         matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+    }
+
+    /// Returns all values, row after row; rows have so many.
+    pub(crate) fn values(&self, columns: usize) -> Vec<f32> {
+        let mut values = vec![0.0; self.rows * columns];
+        let view = self.view();
+        values.chunks_exact_mut(columns).enumerate().for_each(|(row, to)| view.read(row, to));
+        values
     }
 
     /// Returns its rows.

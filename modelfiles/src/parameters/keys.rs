@@ -13,6 +13,7 @@ pub(super) enum Kind {
     Pooling,
     Side,
     Precision,
+    Rerank,
     KeepAlive,
 }
 
@@ -20,7 +21,7 @@ pub(super) enum Kind {
 ///
 /// Ollama's generation settings mean nothing to an encoder, but a Modelfile that sets them must
 /// still work.
-const KEYS: [(&str, Kind); 31] = [
+const KEYS: [(&str, Kind); 32] = [
     ("draft_num_predict", Kind::Int),
     ("frequency_penalty", Kind::Float),
     ("main_gpu", Kind::Int),
@@ -52,6 +53,7 @@ const KEYS: [(&str, Kind); 31] = [
     ("precision", Kind::Precision),
     ("prompt", Kind::Text),
     ("query_prompt", Kind::Text),
+    ("rerank", Kind::Rerank),
     ("truncation_side", Kind::Side),
 ];
 

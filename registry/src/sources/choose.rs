@@ -14,6 +14,7 @@ const PLAIN: &[&str] = &[
     "config_sentence_transformers.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "chat_template.jinja",
     "special_tokens_map.json",
     "added_tokens.json",
     "preprocessor_config.json",

@@ -11,13 +11,15 @@ use crate::{
     Error,
     api::json,
     app::{App, local_name, pull_first},
-    embedding::{self, Reading, Request},
+    embedding::{self, Query, Reading, Request},
 };
 
 /// What a request asks for.
 struct Asked {
     model: String,
     query: String,
+    /// What the query is there for.
+    instruction: Option<String>,
     documents: Vec<String>,
     /// Only so many of the best.
     top_n: Option<usize>,
@@ -32,7 +34,7 @@ pub(crate) async fn rerank(State(app): State<Arc<App>>, request: Body) -> Reply 
     let started = Instant::now();
     let (asked, _share) = bytes(&app, request).await?.understand(read).await?;
     let found = app.model(&asked.model, || pull_first(&asked.model)).await?;
-    let query: Arc<str> = asked.query.as_str().into();
+    let query = Arc::new(Query::new(asked.query, asked.instruction));
     let kept = asked.return_documents.then(|| asked.documents.clone());
     let pair = |document| embedding::Input::Pair(Arc::clone(&query), document);
     let request = Request {
@@ -98,6 +100,7 @@ fn read(body: &[u8]) -> Result<Asked, Error> {
     Ok(Asked {
         model,
         query,
+        instruction: object.string("instruction")?,
         documents,
         top_n,
         return_documents: object.boolean("return_documents")?.unwrap_or(false),

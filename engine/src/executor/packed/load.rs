@@ -1,14 +1,15 @@
 //! How the weights of a plan come from its files into panels: row by row from the mapping, on all threads.
 
+use candle_core::Tensor;
 use modelfiles::recipe::Precision;
 
-use super::{Block, Encoder, Entry};
+use super::{Block, Encoder, Entry, FeedForward, Inner, Layer, Mixture};
 use crate::{
     Error, Plan,
     architectures::{Architecture, Part, Slot},
-    executor::{optional, token_table},
-    kernels::{HeadNorms, Isa, Norm, Packed, Shape, Source},
-    plan::{NormKind, Placement},
+    executor::{adapters::TaskRows, experts::Files, optional, relative::sides, stock, token_table},
+    kernels::{Isa, Norm, Packed, ProjectionNorms, Relative, Shape, Source},
+    plan::{Experts, NormKind, Placement, ProjectionNorm},
     weights::{View, Weights},
 };
 
@@ -36,11 +37,12 @@ impl Loader<'_> {
             causal: plan.causal,
             scale: plan.scale,
         };
-        let ends_normal = plan.placement != Placement::After;
+        let ends_normal = !plan.placement.is_after();
         Ok(Encoder {
             isa: self.isa,
             shape,
             entry: self.entry()?,
+            task_rows: TaskRows::load(plan, self.architecture, self.weights)?,
             added: self.added()?,
             second_type: self.second_type()?,
             embedding_norm: optional(plan.embedding_norm, || self.norm(Slot::EmbeddingNorm))?,
@@ -76,14 +78,11 @@ impl Loader<'_> {
 
     fn block(&self, layer: usize) -> Result<Block, Error> {
         let (plan, biases) = (self.plan, self.plan.biases);
-        let (h, inner, query) = (plan.hidden, plan.inner, plan.query_width());
+        let (h, query) = (plan.hidden, plan.query_width());
         let projections = [Slot::Query(layer), Slot::Key(layer), Slot::Value(layer)];
-        let head_norms = || {
-            let query = self.rms_norm(Slot::QueryNorm(layer), plan.head_size)?;
-            Ok(HeadNorms { query, key: self.rms_norm(Slot::KeyNorm(layer), plan.head_size)? })
-        };
         let linear = |slot, inputs, bias| self.linear(&[slot], inputs, bias, self.precision);
         let around = plan.placement == Placement::Around;
+        let again = around || plan.placement == Placement::Twice;
         Ok(Block {
             reach: plan.reach(layer),
             projection: self.linear(
@@ -92,18 +91,87 @@ impl Loader<'_> {
                 biases.projection,
                 self.projection_precision(layer),
             )?,
-            head_norms: optional(plan.head_norm, head_norms)?,
+            projection_norms: self.projection_norms(layer)?,
+            relative: self.relative(layer)?,
             attention_output: linear(Slot::AttentionOutput(layer), query, biases.output)?,
             attention_norm: optional(plan.has_attention_norm(layer), || {
                 self.norm(Slot::AttentionNorm(layer))
             })?,
-            attention_after_norm: optional(around, || self.norm(Slot::AttentionAfterNorm(layer)))?,
-            gate: optional(plan.gated, || linear(Slot::Gate(layer), h, biases.up))?,
-            up: linear(Slot::Up(layer), h, biases.up)?,
-            down: linear(Slot::Down(layer), inner, biases.down)?,
+            attention_after_norm: optional(again, || self.norm(Slot::AttentionAfterNorm(layer)))?,
+            inner: self.inner(layer)?,
             output_norm: self.norm(Slot::OutputNorm(layer))?,
             output_after_norm: optional(around, || self.norm(Slot::OutputAfterNorm(layer)))?,
         })
+    }
+
+    fn inner(&self, layer: usize) -> Result<Inner, Error> {
+        let (plan, biases) = (self.plan, self.plan.biases);
+        if let Some(experts) = plan.experts(layer) {
+            return self.mixture(layer, experts).map(Inner::Mixture);
+        }
+        let (h, inner) = (plan.hidden, plan.inner);
+        let linear = |slot, inputs, bias| self.linear(&[slot], inputs, bias, self.precision);
+        Ok(Inner::One(Box::new(FeedForward {
+            gate: optional(plan.gated, || linear(Slot::Gate(layer), h, biases.up))?,
+            up: linear(Slot::Up(layer), h, biases.up)?,
+            down: linear(Slot::Down(layer), inner, biases.down)?,
+        })))
+    }
+
+    fn mixture(&self, layer: usize, experts: &Experts) -> Result<Mixture, Error> {
+        let (plan, h, inner) = (self.plan, self.plan.hidden, self.plan.inner);
+        let at = (layer, experts.count);
+        let files = Files::open(plan, self.architecture, self.weights, at)?;
+        let pack = |rows: View<'_>, precision| {
+            let read = |output: usize, to: &mut [f32]| rows.read(output, to);
+            self.pack(&Source { inputs: h, bias: vec![0.0; rows.rows], read: &read }, precision)
+        };
+        let expert = |expert: usize| {
+            let up = pack(files.up.view().part(expert * inner, inner), self.precision);
+            let down = files.down.view().part(expert * inner, inner);
+            let mut turned = vec![0.0; h * inner];
+            let mut row = vec![0.0; h];
+            for input in 0..inner {
+                down.read(input, &mut row);
+                row.iter().enumerate().for_each(|(output, x)| turned[output * inner + input] = *x);
+            }
+            let read = |output: usize, to: &mut [f32]| {
+                to.copy_from_slice(&turned[output * inner..][..inner]);
+            };
+            let source = Source { inputs: inner, bias: vec![0.0; h], read: &read };
+            [up, self.pack(&source, self.precision)]
+        };
+        Ok(Mixture {
+            router: pack(files.router.view(), Precision::F32),
+            experts: (0..experts.count).map(expert).collect(),
+            bias: files.bias,
+            used: experts.used,
+        })
+    }
+
+    fn projection_norms(&self, layer: usize) -> Result<Option<ProjectionNorms>, Error> {
+        let (plan, slots) = (self.plan, (Slot::QueryNorm(layer), Slot::KeyNorm(layer)));
+        let norm = |slot, width| match plan.projection_norm {
+            ProjectionNorm::Whole => self.norm_over(slot, width),
+            ProjectionNorm::Heads | ProjectionNorm::None => self.rms_norm(slot, plan.head_size),
+        };
+        optional(plan.projection_norm != ProjectionNorm::None, || {
+            let query = norm(slots.0, plan.query_width())?;
+            Ok(ProjectionNorms { query, key: norm(slots.1, plan.key_width())? })
+        })
+    }
+
+    /// Packs the rows for distances.
+    fn relative(&self, layer: usize) -> Result<Option<Relative>, Error> {
+        let Some(relative) = self.plan.relative else { return Ok(None) };
+        let Self { plan, architecture, weights, .. } = self;
+        let sides = sides(&stock::Loader { plan, architecture, weights }, relative, layer)?;
+        let pack = |side: Option<Tensor>| {
+            let side = side.map(|side| side.flatten_all()?.to_vec1()).transpose()?;
+            let panels = |rows: Vec<f32>| self.isa.panels(&rows, plan.heads, plan.head_size);
+            Ok::<_, Error>(side.map(panels))
+        };
+        Ok(Some(Relative { keys: pack(sides.keys)?, queries: pack(sides.queries)? }))
     }
 
     /// Returns the precision of queries, keys and values. Of all layers, integers hurt most in the last of these: in
@@ -122,7 +190,7 @@ impl Loader<'_> {
         inputs: usize,
         has_bias: bool,
         precision: Precision,
-    ) -> Result<Packed, Error> {
+    ) -> Result<Layer, Error> {
         let parts = slots.iter().map(|slot| self.architecture.part(*slot, self.plan));
         let parts: Vec<_> = parts.collect();
         let matrix = |part: &Part| self.weights.matrix(&part.stem, part.of, inputs);
@@ -146,9 +214,35 @@ impl Loader<'_> {
             Precision::Int8 if inputs > MOST_INTEGER_INPUTS => Precision::Bf16,
             precision => precision,
         };
-        let read = |output: usize, to: &mut [f32]| read(&views, output, to);
-        let source = Source { inputs, bias, read: &read };
-        Ok(Packed::new(&source, self.isa.format(precision), self.isa.tile().1, self.threads))
+        let Some(adapters) = &self.plan.adapters else {
+            let read = |output: usize, to: &mut [f32]| read(&views, output, to);
+            let source = Source { inputs, bias, read: &read };
+            return Ok(Layer { weights: self.pack(&source, precision), tasks: None });
+        };
+        let (count, rank) = (adapters.tasks.len(), adapters.rank);
+        let part = &parts[0];
+        if parts.iter().any(|other| other.stem != part.stem) {
+            let what = "adapters of layers that lie apart";
+            return Err(Error::Unsupported(format!("{what} cannot run in this version")));
+        }
+        let second = self.weights.adapter(&part.stem, 'B', [count, part.of, rank])?;
+        let read = |output: usize, to: &mut [f32]| {
+            read(&views, output, &mut to[..inputs]);
+            for (task, to) in to[inputs..].chunks_exact_mut(rank).enumerate() {
+                second.view().read(task * part.of + part.first + output, to);
+                to.iter_mut().for_each(|x| *x *= adapters.scale);
+            }
+        };
+        let source = Source { inputs: inputs + adapters.rows(), bias, read: &read };
+        let weights = self.pack(&source, precision);
+        let first = self.weights.adapter(&part.stem, 'A', [count, rank, inputs])?;
+        let read = |output: usize, to: &mut [f32]| first.view().read(output, to);
+        let source = Source { inputs, bias: vec![0.0; adapters.rows()], read: &read };
+        Ok(Layer { weights, tasks: Some(self.pack(&source, Precision::F32)) })
+    }
+
+    fn pack(&self, source: &Source<'_>, precision: Precision) -> Packed {
+        Packed::new(source, self.isa.format(precision), self.isa.tile().1, self.threads)
     }
 
     /// Returns what is added to the rows of tokens: the position rows, each with the row of token type 0; that row
@@ -195,12 +289,16 @@ impl Loader<'_> {
     }
 
     fn norm(&self, slot: Slot) -> Result<Norm, Error> {
-        let norm = self.rms_norm(slot, self.plan.hidden)?;
+        self.norm_over(slot, self.plan.hidden)
+    }
+
+    fn norm_over(&self, slot: Slot, width: usize) -> Result<Norm, Error> {
+        let norm = self.rms_norm(slot, width)?;
         Ok(match self.plan.norm {
             NormKind::Rms | NormKind::RmsLessOne => norm,
-            NormKind::Unbiased => Norm { bias: Some(vec![0.0; self.plan.hidden]), ..norm },
+            NormKind::Unbiased => Norm { bias: Some(vec![0.0; width]), ..norm },
             NormKind::Layer => {
-                let bias = self.vector(&self.stem(slot), "bias", self.plan.hidden)?;
+                let bias = self.vector(&self.stem(slot), "bias", width)?;
                 Norm { bias: Some(bias), ..norm }
             }
         })
