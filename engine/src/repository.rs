@@ -303,17 +303,6 @@ impl<'a> Repository<'a> {
         Ok(())
     }
 
-    fn read_question(&mut self, modules: &[Module], recipe: &Recipe) -> Result<(), Error> {
-        self.question = Question::read(self, modules, recipe)?;
-        if self.question.is_some() {
-            let other = optional(self.files, "config_sentence_transformers.json")?;
-            self.scoring = Some(classifier::scoring(&self.config, other.as_ref(), 1)?);
-            self.pooling = PoolingStep { modes: vec![Pooling::Last], include_prompt: true };
-            self.steps = Vec::new();
-        }
-        Ok(())
-    }
-
     /// Reads what stands behind two encoders, before the steps of modules.
     fn read_towers(&mut self, list: &[Module]) -> Result<(), Error> {
         let Some((pooling, mut steps, mut towers)) = towers::read(&self.config, &self.folder)?

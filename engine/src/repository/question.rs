@@ -1,9 +1,9 @@
 //! What a language model is asked that judges documents: the words of Qwen3-Reranker around a query and a document.
 
-use modelfiles::recipe::{Recipe, Rerank};
+use modelfiles::recipe::{Pooling, Recipe, Rerank};
 use serde_json::Value;
 
-use super::{Repository, modules::Module, optional, read};
+use super::{PoolingStep, Repository, classifier, modules::Module, optional, read};
 use crate::{Error, settings::Settings};
 
 /// What stands before the instruction, in the words of the model's card.
@@ -65,6 +65,24 @@ impl Question {
     /// Returns what stands before and behind everything else.
     pub(crate) fn frame() -> [&'static str; 2] {
         [BEFORE, BEHIND]
+    }
+}
+
+impl Repository<'_> {
+    /// Reads what a language model is asked, and takes its last token for what it answers.
+    pub(super) fn read_question(
+        &mut self,
+        modules: &[Module],
+        recipe: &Recipe,
+    ) -> Result<(), Error> {
+        self.question = Question::read(self, modules, recipe)?;
+        if self.question.is_some() {
+            let other = optional(self.files, "config_sentence_transformers.json")?;
+            self.scoring = Some(classifier::scoring(&self.config, other.as_ref(), 1)?);
+            self.pooling = PoolingStep { modes: vec![Pooling::Last], include_prompt: true };
+            self.steps = Vec::new();
+        }
+        Ok(())
     }
 }
 
