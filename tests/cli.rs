@@ -183,10 +183,10 @@ fn a_host_that_was_named_must_answer() {
 #[test]
 fn a_model_that_cannot_run_yet_is_refused_before_it_is_fetched() {
     let alone = Alone::new();
-    for line in ["run nomic-embed-text-v2-moe hello", "embed nomic-embed-text-v2-moe"] {
+    for line in ["run jina-reranker-v1-tiny-en hello", "embed jina-reranker-v1-tiny-en"] {
         let text = complaint(&mut alone.vecuna(line));
-        assert!(text.starts_with("Error: ") && text.contains("nomic"), "{text}");
-        assert!(text.contains("\nhint: 'vecuna pull nomic-embed-text-v2-moe'"), "{text}");
+        assert!(text.starts_with("Error: ") && text.contains("jina"), "{text}");
+        assert!(text.contains("\nhint: 'vecuna pull jina-reranker-v1-tiny-en'"), "{text}");
         assert!(!text.contains("pulling"), "{text}");
     }
 }

@@ -104,8 +104,8 @@ struct Input {
 /// Where a chunk begins and ends, in characters.
 #[derive(Debug, Deserialize)]
 struct Chunk {
-    start: u64,
-    end: u64,
+    start: usize,
+    end: usize,
 }
 
 /// What became of a text, or of a chunk of one.
@@ -113,6 +113,8 @@ struct Chunk {
 pub(crate) struct Row {
     /// Which of the texts it belongs to.
     pub(crate) text: usize,
+    /// Which of its characters, if it is a chunk.
+    pub(crate) part: Option<(usize, usize)>,
     /// The fields of it, as JSON without braces.
     pub(crate) fields: String,
 }
@@ -153,11 +155,12 @@ impl Answer {
         if wishes.divide() {
             for (text, input) in self.inputs.iter().enumerate() {
                 for Chunk { start, end } in input.chunks.iter().flatten() {
-                    rows.push(Row { text, fields: format!(r#""start":{start},"end":{end}"#) });
+                    let fields = format!(r#""start":{start},"end":{end}"#);
+                    rows.push(Row { text, part: Some((*start, *end)), fields });
                 }
             }
         } else {
-            rows.extend((0..texts).map(|text| Row { text, fields: String::new() }));
+            rows.extend((0..texts).map(|text| Row { text, part: None, fields: String::new() }));
         }
         for (name, list) in [
             ("embedding", &self.embeddings),

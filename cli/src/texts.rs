@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::embedding::Row;
+
 /// A longer line is a file without lines, and a model reads a ten-thousandth of it.
 const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -122,17 +124,27 @@ impl Texts {
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
         }
-        Ok(Some(String::from_utf8(bytes).context("not UTF-8")?))
+        let text = String::from_utf8(bytes).context("not UTF-8")?;
+        // Some editors mark a file as UTF-8 so; it is no part of its first text.
+        let marked = if self.line == 1 { text.strip_prefix('\u{feff}') } else { None };
+        Ok(Some(marked.map_or_else(|| text.clone(), str::to_owned)))
     }
 }
 
 impl Text {
     /// Returns the JSON line of this text: its number, its record's other fields, the fields of what became of it.
     ///
-    /// The text itself is there when its field is named.
-    pub(crate) fn with_vector(&self, index: u64, field: Option<&str>, vectors: &str) -> String {
+    /// The text itself is there when its field is named; of a chunk its own part.
+    pub(crate) fn with_vector(&self, index: u64, field: Option<&str>, row: &Row) -> String {
         let member = |key: &str, value: &str| format!("{}:{value},", json!(key));
-        let text = field.map(|field| member(field, &json!(self.text).to_string()));
+        let part = |(start, end): (usize, usize)| -> String {
+            self.text.chars().skip(start).take(end.saturating_sub(start)).collect()
+        };
+        let vectors = &row.fields;
+        let text = field.map(|field| {
+            let text = row.part.map_or_else(|| self.text.clone(), part);
+            member(field, &json!(text).to_string())
+        });
         let others = self.fields.iter().filter(|(key, _)| !OWN_FIELDS.contains(&key.as_str()));
         let others: String = others.map(|(key, value)| member(key, value.get())).collect();
         let text = text.unwrap_or_default();
@@ -210,10 +222,14 @@ mod tests {
         let mut texts = Texts::new("x", Box::new(&content[..]), by_field());
         let text = texts.next().expect("good").expect("one");
         assert_eq!((text.line, texts.next().expect("good").is_none(), texts.lines()), (2, true, 2));
+        let row = |fields: &str| Row { text: 0, part: None, fields: fields.to_owned() };
         let want = r#"{"index":1,"id":1.10,"tags":["x", 2],"embedding":[0.5]}"#;
-        assert_eq!(text.with_vector(1, None, r#""embedding":[0.5]"#), format!("{want}\n"));
+        assert_eq!(text.with_vector(1, None, &row(r#""embedding":[0.5]"#)), format!("{want}\n"));
         let want = r#"{"index":1,"text":"a \"b\"","id":1.10,"tags":["x", 2],"embedding":[]}"#;
-        assert_eq!(text.with_vector(1, Some("text"), r#""embedding":[]"#), format!("{want}\n"));
+        assert_eq!(
+            text.with_vector(1, Some("text"), &row(r#""embedding":[]"#)),
+            format!("{want}\n")
+        );
     }
 
     #[test]

@@ -22,6 +22,8 @@ use tokenising::tokenise;
 
 /// Inputs of a request: beyond this the answer alone would fill the memory.
 const MOST_INPUTS: usize = 1 << 18;
+/// Numbers that wait until the last chunk of a text is computed.
+const MOST_HELD: usize = 1 << 26;
 
 /// What an image counts at least: so much text takes about as long.
 const IMAGE_BYTES: usize = 1 << 20;
@@ -219,7 +221,8 @@ async fn compute<T>(
     let plan = Plan::of(embedder, reading, limit)?;
     let output = Output { outputs, normalize, dimensions };
     let chunks = plan.chunks;
-    let mut gathering = Gathering { embedder, output, chunks, embedded, parts: Vec::new(), write };
+    let mut gathering =
+        Gathering { embedder, output, chunks, embedded, held: 0, parts: Vec::new(), write };
     let mut flow = lease.flow(output)?;
     let (mut ready, mut under_way) = (VecDeque::new(), VecDeque::new());
     let mut pieces = pin!(tokenise(Arc::clone(embedder), inputs, plan).fuse());
@@ -277,6 +280,8 @@ struct Gathering<'a, W> {
     output: Output,
     chunks: Option<Chunks>,
     embedded: Embedded,
+    /// Numbers of vectors per token that wait below.
+    held: usize,
     /// What chunks of the present input gave that are to become one, each with its tokens.
     parts: Vec<(usize, Vectors)>,
     write: W,
@@ -304,10 +309,16 @@ impl<W: FnMut(Outputs, &Vectors) -> Result<(), Error>> Gathering<'_, W> {
                 (self.write)(outputs, &Vectors { dense, ..Vectors::default() })
             }),
             Some(ChunkKind::Pool) => {
+                self.held += vectors.multivector.iter().map(Vec::len).sum::<usize>();
+                if self.held > MOST_HELD {
+                    let text = "the vectors per token of a text are too many".to_owned();
+                    return Err(Error::BadRequest(text));
+                }
                 self.parts.push((tokens, vectors));
                 if !is_last {
                     return Ok(());
                 }
+                self.held = 0;
                 let whole = self.embedder.combine(std::mem::take(&mut self.parts), self.output);
                 (self.write)(outputs, &whole)
             }

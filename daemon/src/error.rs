@@ -70,6 +70,7 @@ impl From<engine::Error> for Error {
             engine::Error::TooLong { .. }
             | engine::Error::NoRoom
             | engine::Error::NoTokens
+            | engine::Error::TooManyParts(_)
             | engine::Error::NoImages
             | engine::Error::Image(_)
             | engine::Error::Tokenizer(_) => Self::BadRequest(error.to_string()),

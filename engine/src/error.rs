@@ -34,6 +34,9 @@ pub enum Error {
     /// An image is none that can be read.
     #[error("the image cannot be read: {0}")]
     Image(String),
+    /// A text has more parts than may be had of one.
+    #[error("the text has more than {0} chunks")]
+    TooManyParts(usize),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -176,8 +176,11 @@ impl Heads {
         let mut found = Vectors::default();
         if wanted.dense {
             let nothing = vec![0.0; self.pooler.width(width)];
-            let vectors = self.follow(vec![nothing], text.is_query)?;
-            found.dense = vectors.into_iter().flatten().collect();
+            let mut vectors = self.follow(vec![nothing], text.is_query)?;
+            match text.spans.len() {
+                0 => found.dense = vectors.remove(0),
+                parts => found.parts = vec![vectors.remove(0); parts],
+            }
         }
         if let Some(weights) = self.looked_up.as_ref().filter(|_| wanted.sparse && text.is_query) {
             let weight = |id: u32| Some((id, *weights.get(id as usize)?));

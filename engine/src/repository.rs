@@ -80,10 +80,11 @@ impl Queries {
     fn read(files: &Files, documents: &[Module], queries: &[Module]) -> Result<Self, Error> {
         if let [Module { kind, folder }] = queries
             && kind == "SparseStaticEmbedding"
+            && documents.iter().any(|module| module.kind == "SpladePooling")
         {
             return Ok(Self::LookUp(folder.clone()));
         }
-        refuse_unknown(queries)?;
+        modules::refuse_unknown(queries)?;
         let encoders = |list: &[Module]| {
             let behind = ["Dense", "LayerNorm", "Normalize", "Dropout"];
             let encoders = list.iter().filter(|module| !behind.contains(&module.kind.as_str()));
@@ -152,7 +153,7 @@ impl<'a> Repository<'a> {
             return Self::of_gguf(files, gguf, recipe);
         }
         let Modules { documents: modules, queries, queries_by_default } = modules::read_all(files)?;
-        refuse_unknown(&modules)?;
+        modules::refuse_unknown(&modules)?;
         let folder = modules
             .iter()
             .find(|module| ENCODERS.contains(&module.kind.as_str()))
@@ -442,26 +443,6 @@ impl<'a> Repository<'a> {
         self.max_tokens = recipe.max_tokens.or(self.max_tokens);
         self.dimensions = recipe.dimensions.or(self.dimensions);
         Ok(())
-    }
-}
-
-/// Refuses modules that no part of the pipeline computes.
-fn refuse_unknown(modules: &[Module]) -> Result<(), Error> {
-    const KNOWN: [&str; 7] = [
-        "Pooling",
-        "SpladePooling",
-        "Dense",
-        "LayerNorm",
-        "Normalize",
-        "Dropout",
-        question::LOGIT_SCORE,
-    ];
-    let known = |kind: &str| ENCODERS.contains(&kind) || KNOWN.contains(&kind);
-    match modules.iter().find(|module| !known(&module.kind)) {
-        Some(Module { kind, .. }) => {
-            Err(Error::Unsupported(format!("module '{kind}' cannot run in this version")))
-        }
-        None => Ok(()),
     }
 }
 

@@ -257,7 +257,12 @@ impl Tokeniser {
         with_specials: bool,
     ) -> Result<Vec<u32>, Error> {
         let ids = self.ids(&format!("{}{text}", self.prompt(prompt)))?;
-        Ok(if with_specials { [&self.before[..], &ids, &self.after].concat() } else { ids })
+        let is_bare = self.queries.are_looked_up && self.is_query(prompt);
+        Ok(if with_specials && !is_bare {
+            [&self.before[..], &ids, &self.after].concat()
+        } else {
+            ids
+        })
     }
 
     /// Returns how many tokens stand around a text with this prompt, those of the prompt included.
@@ -282,11 +287,13 @@ impl Tokeniser {
     ) -> Result<Vec<usize>, Error> {
         let prompt = self.prompt(prompt);
         let encoding = self.inner.encode(format!("{prompt}{text}"), false).map_err(error)?;
-        let start = |(start, _): &(usize, usize)| start.saturating_sub(prompt.len());
-        let inside = encoding.get_offsets().iter().map(start);
+        let counts = |(id, _): &(&u32, &(usize, usize))| Some(**id) != self.dropped;
+        let tokens_and_places = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let start = |(_, (start, _)): (&u32, &(usize, usize))| start.saturating_sub(prompt.len());
+        let inside = tokens_and_places.filter(counts).map(start);
         let mut starts = vec![0; self.before.len()];
         starts.extend(inside);
-        starts.truncate(tokens.ids.len() - self.after.len());
+        starts.truncate(tokens.ids.len().saturating_sub(self.after.len()));
         starts.resize(tokens.ids.len(), text.len());
         Ok(starts)
     }

@@ -5,9 +5,7 @@ use std::fs;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::ask::{
-    create, fails, files, keys, lines, make, ok, post, statuses, tiny, upload, vectors,
-};
+use super::ask::{fails, files, keys, lines, make, ok, post, statuses, tiny, upload, vectors};
 use crate::support::{Daemon, checkout, http};
 
 /// Golden vectors came from PyTorch, which sums in another order.
@@ -156,14 +154,12 @@ fn what_cannot_be_made_is_refused_with_a_reason() {
 
 /// Files of an architecture that cannot run are stored; only running them fails.
 #[test]
-fn an_unknown_architecture_can_be_stored_but_not_run() {
+fn an_unknown_architecture_is_refused_by_name() {
     let daemon = Daemon::start(&[]);
     let mut files = files("bert-plain");
     let (_, config) = files.iter_mut().find(|(path, _)| path == "config.json").unwrap();
     *config = String::from_utf8_lossy(config).replace("\"bert\"", "\"quux\"").into_bytes();
-    create(&daemon, "odd", files, &Value::Null);
-    let (status, answer) = post(&daemon, "/api/embed", &json!({ "model": "odd", "input": "a" }));
-    assert!(status == 500 && answer["error"].as_str().unwrap().contains("quux"), "{answer}");
-    let told = ok(&daemon, "/api/show", &json!({ "model": "odd" }));
-    assert_eq!(told["details"]["family"], "quux");
+    let body = json!({ "model": "odd", "files": upload(&daemon, files), "stream": false });
+    let words = "architecture 'quux' cannot run in this version";
+    fails(&daemon, "/api/create", &body, 400, words);
 }

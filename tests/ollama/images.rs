@@ -49,7 +49,7 @@ fn what_is_no_image_is_refused() {
     let text = "\"tiny:latest\" does not support images";
     fails(&daemon, "/api/embed", &body("tiny", &image("wide.png")), 400, text);
     make(&daemon, "clip", "clip", &Value::Null);
-    let text = "the image cannot be read: it is no PNG, JPEG, WebP or GIF file";
+    let text = "input 0: the image cannot be read: it is no PNG, JPEG, WebP or GIF file";
     fails(&daemon, "/api/embed", &body("clip", "aGVsbG8="), 400, text);
     let text = "image 0 is no base64: Invalid symbol 63, offset 0.";
     fails(&daemon, "/api/embed", &body("clip", "?"), 400, text);

@@ -114,7 +114,7 @@ fn queries_and_documents() {
     assert!(bare["prompt_eval_count"].as_u64() < named["prompt_eval_count"].as_u64());
     for (field, value, words) in [
         ("prompt_name", "nope", "prompt 'nope' not found: the model has document, query, topic"),
-        ("task", "nope", "task 'nope' not found: there are query and document"),
+        ("task", "nope", "task 'nope' not found: there are query, document"),
     ] {
         fails(
             &daemon,
@@ -126,6 +126,49 @@ fn queries_and_documents() {
     }
     let shown = ok(&daemon, "/api/show", &json!({ "model": "prompts" }));
     assert_eq!(shown["model_info"]["vecuna.prompt.query"], "Question: ");
+}
+
+/// Jina v3 has weights of its own for tasks; queries and documents are the ones of its retrieval.
+#[test]
+fn tasks_that_a_model_has_weights_for() {
+    let daemon = Daemon::start(&[]);
+    make(&daemon, "jina", "jina3-hub", &json!({ "precision": "f32" }));
+    let tasks = [
+        ("text-matching", "text-matching"),
+        ("Retrieval.query", "retrieval.query"),
+        ("query", "retrieval.query"),
+        ("document", "retrieval.passage"),
+    ];
+    for (task, golden) in tasks {
+        let cases = cases("jina3-hub", &format!("/adapters/{golden}"));
+        let asked = json!({ "model": "jina", "input": texts(&cases), "task": task });
+        for (case, found) in cases.iter().zip(vectors(&ok(&daemon, "/api/embed", &asked))) {
+            close(&floats(&case["embedding"]), &found);
+        }
+    }
+}
+
+/// Tokens that the model does not know count nowhere, and a text of such alone has vectors too.
+#[test]
+fn parts_of_texts_for_a_static_model() {
+    let daemon = Daemon::start(&[]);
+    make(&daemon, "rows", "model2vec", &Value::Null);
+    let text = "the sky is ☃ blue. it is very ☃ blue. and so on and on.";
+    let asked = json!({
+        "model": "rows", "input": ["☃", text], "chunk": "late", "chunk_tokens": 8,
+    });
+    let late = ok(&daemon, "/api/embed", &asked);
+    let found = vectors(&late);
+    let mut place = 1;
+    assert!(found[0].iter().all(|x| *x == 0.0));
+    for chunk in late["inputs"][1]["chunks"].as_array().unwrap() {
+        let at = |key: &str| usize::try_from(chunk[key].as_u64().unwrap()).unwrap();
+        let part: String = text.chars().skip(at("start")).take(at("end") - at("start")).collect();
+        let alone = ok(&daemon, "/api/embed", &json!({ "model": "rows", "input": part }));
+        assert!(cosine(&vectors(&alone)[0], &found[place]) > 0.9999, "{part}");
+        place += 1;
+    }
+    assert_eq!(place, found.len());
 }
 
 #[test]
@@ -211,6 +254,11 @@ fn long_texts_are_divided() {
     asked["model"] = json!("cls");
     let words = "\"cls:latest\" does not support late chunking, which takes the mean of tokens";
     fails(&daemon, "/api/embed", &asked, 400, words);
+    asked["model"] = json!("mean");
+    asked["chunk_tokens"] = json!(2);
+    let words = "chunk_tokens 2 leaves no room beside the prompt and special tokens";
+    asked["chunk"] = json!("each");
+    fails(&daemon, "/api/embed", &asked, 400, words);
     asked["chunk_tokens"] = json!(0);
     fails(&daemon, "/api/embed", &asked, 400, "chunk_tokens must be at least 1");
 }
@@ -242,6 +290,11 @@ fn tokens_and_the_way_back() {
         ("/api/tokenize", json!({ "input": "x" }), "model is required"),
         ("/api/detokenize", json!({ "model": "prompts" }), "tokens is required"),
         ("/api/detokenize", json!({ "model": "prompts", "tokens": "x" }), "invalid input type"),
+        (
+            "/api/detokenize",
+            json!({ "model": "prompts", "tokens": [999_999] }),
+            "token 999999 is outside the vocabulary",
+        ),
     ] {
         fails(&daemon, path, &body, 400, words);
     }

@@ -161,7 +161,7 @@ impl Job<'_> {
         let lines = rows.iter().map(|row| {
             let text = &batch[row.text];
             let index = self.read.0 + text.line - 1;
-            text.with_vector(index, field, &row.fields)
+            text.with_vector(index, field, row)
         });
         self.sink.write(&lines.collect::<String>())?;
         self.done += batch.len();

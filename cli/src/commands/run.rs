@@ -61,7 +61,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let client = Client::connect().await?;
     presence::ensure(&client, model, arguments.insecure.into()).await?;
     let answer = request(&arguments, &input).send(&client).await?;
-    output::line(&answer.vectors().next().context("the answer has no vector")?)?;
+    output::line(
+        &answer.vectors().next().context("the model gives no dense vector; try 'vecuna embed'")?,
+    )?;
     let mut cuts = Cuts::default();
     cuts.add(&answer);
     cuts.note().iter().for_each(|note| output::note(note));

@@ -10,6 +10,9 @@ use crate::Error;
 /// Tokens of a chunk that has a vector of its own while the whole is read at once, unless the request says.
 const LATE_TOKENS: usize = 256;
 
+/// Bytes of a prompt, which is read once for every text.
+const MOST_PROMPT_BYTES: usize = 16 << 10;
+
 /// What is done with texts that are longer than the model, or than the request wants to have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chunks {
@@ -37,6 +40,8 @@ pub(crate) struct Plan {
     pub(super) chunks: Option<Chunks>,
     is_query: Option<bool>,
     prompt: Option<String>,
+    /// A task that the model has weights for.
+    task: Option<String>,
 }
 
 /// Something that the model reads at once.
@@ -73,15 +78,21 @@ impl Plan {
     /// Finds out what a request means for this model, whose texts have at most `limit` tokens.
     pub(crate) fn of(embedder: &Embedder, reading: Reading, limit: usize) -> Result<Self, Error> {
         let Reading { overflow, task, prompt, prompt_name, chunks, .. } = reading;
-        let is_query = match task.as_deref() {
-            None => None,
-            Some("query") => Some(true),
-            Some("document" | "passage") => Some(false),
-            Some(other) => {
-                let text = format!("task '{other}' not found: there are query and document");
-                return Err(Error::BadRequest(text));
-            }
+        let wanted = task.map(|task| task.to_ascii_lowercase()).filter(|task| !task.is_empty());
+        let (is_query, own) = match wanted.as_deref() {
+            None => (None, None),
+            Some("query") => (Some(true), Some("retrieval.query")),
+            Some("document" | "passage") => (Some(false), Some("retrieval.passage")),
+            Some(other) => (None, Some(other)),
         };
+        let task = own.filter(|name| embedder.task(name).is_some()).map(str::to_owned);
+        if let (Some(name), None, None) = (&wanted, is_query, &task) {
+            let own = &embedder.description().tasks;
+            let names: Vec<&str> =
+                ["query", "document"].into_iter().chain(own.iter().map(String::as_str)).collect();
+            let text = format!("task '{name}' not found: there are {}", names.join(", "));
+            return Err(Error::BadRequest(text));
+        }
         let named = |name: &str| {
             let prompts = &embedder.description().prompts;
             prompts.get(name).cloned().ok_or_else(|| {
@@ -94,7 +105,25 @@ impl Plan {
             Some(prompt) => Some(prompt),
             None => prompt_name.as_deref().map(named).transpose()?,
         };
-        Ok(Self { limit, overflow, chunks, is_query, prompt })
+        if prompt.as_ref().is_some_and(|prompt| prompt.len() > MOST_PROMPT_BYTES) {
+            let text = format!("a prompt of more than {MOST_PROMPT_BYTES} bytes");
+            return Err(Error::BadRequest(text));
+        }
+        let prompt = prompt.or_else(|| Some(embedder.task(task.as_ref()?)?.prompt.to_owned()));
+        Ok(Self { limit, overflow, chunks, is_query, prompt, task })
+    }
+
+    /// Returns how much there is to tokenise beside a text.
+    pub(super) fn prompt_bytes(&self) -> usize {
+        self.prompt.as_ref().map_or(0, String::len)
+    }
+
+    /// Says what tokens are there for.
+    fn meant(&self, embedder: &Embedder, tokens: Tokens) -> Tokens {
+        match self.task.as_ref().and_then(|name| embedder.task(name)) {
+            Some(task) => tokens.for_task(task),
+            None => tokens,
+        }
     }
 
     /// Returns the prompt of texts.
@@ -113,20 +142,23 @@ impl Plan {
         embedder: &Embedder,
         number: usize,
         input: Input,
-    ) -> Result<Vec<Part>, engine::Error> {
+    ) -> Result<Vec<Part>, Error> {
         let (limit, overflow) = (self.limit, self.overflow);
         let tokens = match (input, self.chunks) {
             (Input::Text(text), Some(chunks)) => {
                 return self.chunk(embedder, number, &text, chunks);
             }
             (Input::Text(text), None) => {
-                embedder.tokenize(&text, self.prompt(), limit, overflow)?
+                self.meant(embedder, embedder.tokenize(&text, self.prompt(), limit, overflow)?)
             }
             (Input::Ids(ids), _) => embedder.adopt(ids, limit, overflow)?,
             (Input::Pair(query, document), _) => {
                 embedder.tokenize_pair(query.tokens(embedder, limit)?, &document)?
             }
-            (Input::Image(file), _) => embedder.image(&file)?,
+            (Input::Image(file), _) => embedder.image(&file).map_err(|error| match error {
+                engine::Error::Image(_) => Error::BadRequest(format!("input {number}: {error}")),
+                error => error.into(),
+            })?,
         };
         Ok(vec![Part::new(number, tokens, Vec::new(), true)])
     }
@@ -138,11 +170,17 @@ impl Plan {
         number: usize,
         text: &str,
         Chunks { kind, tokens }: Chunks,
-    ) -> Result<Vec<Part>, engine::Error> {
+    ) -> Result<Vec<Part>, Error> {
         let (prompt, limit) = (self.prompt(), self.limit);
         let is_late = kind == ChunkKind::Late;
         let at_once = if is_late { limit } else { tokens.unwrap_or(limit).min(limit) };
-        let ranges = embedder.split(text, prompt, at_once)?;
+        let no_room = |error| match (error, tokens) {
+            (engine::Error::NoRoom, Some(tokens)) => Error::BadRequest(format!(
+                "chunk_tokens {tokens} leaves no room beside the prompt and special tokens"
+            )),
+            (error, _) => error.into(),
+        };
+        let ranges = embedder.split(text, prompt, at_once).map_err(no_room)?;
         let (last, mut counted) = (ranges.len() - 1, Counted::default());
         let parts = ranges.into_iter().enumerate().map(|(index, range)| {
             let part = &text[range.clone()];
@@ -152,14 +190,15 @@ impl Plan {
             };
             let (tokens, chunks) = if is_late {
                 let most = tokens.unwrap_or(LATE_TOKENS).min(limit);
-                let chunks = embedder.split(part, Prompt::Own("", self.is_query), most)?;
+                let chunks =
+                    embedder.split(part, Prompt::Own("", self.is_query), most).map_err(no_room)?;
                 let tokens = embedder.tokenize_parts(part, prompt, limit, &chunks)?;
                 (tokens, chunks.into_iter().map(characters).collect())
             } else {
                 let tokens = embedder.tokenize(part, prompt, limit, Overflow::Truncate)?;
                 (tokens, vec![characters(0..part.len())])
             };
-            Ok(Part::new(number, tokens, chunks, index == last))
+            Ok(Part::new(number, self.meant(embedder, tokens), chunks, index == last))
         });
         parts.collect()
     }

@@ -42,11 +42,12 @@ pub(super) fn tokenise(
 ) -> impl Stream<Item = Result<Vec<Part>, Error>> {
     let plan = Arc::new(plan);
     let mut inputs = inputs.into_iter().enumerate().peekable();
-    let first = piece(&mut inputs);
+    let beside = plan.prompt_bytes();
+    let first = piece(&mut inputs, beside);
     let is_small = inputs.peek().is_none()
-        && first.iter().map(|(_, input)| input.bytes()).sum::<usize>() <= PIECE_BYTES;
+        && first.iter().map(|(_, input)| input.bytes() + beside).sum::<usize>() <= PIECE_BYTES;
     let pieces = std::iter::once(first).chain(std::iter::from_fn(move || {
-        Some(piece(&mut inputs)).filter(|piece| !piece.is_empty())
+        Some(piece(&mut inputs, beside)).filter(|piece| !piece.is_empty())
     }));
     let tokens = move |piece| {
         let (embedder, plan) = (Arc::clone(&embedder), Arc::clone(&plan));
@@ -65,15 +66,18 @@ pub(super) fn tokenise(
     stream::iter(pieces).map(tokens).buffered(PIECES_AHEAD)
 }
 
-/// Takes the next inputs that travel together: at least one, if there is one.
-fn piece(inputs: &mut std::iter::Peekable<impl Iterator<Item = Numbered>>) -> Vec<Numbered> {
+/// Takes the next inputs that travel together, each with so many bytes of a prompt: at least one, if there is one.
+fn piece(
+    inputs: &mut std::iter::Peekable<impl Iterator<Item = Numbered>>,
+    beside: usize,
+) -> Vec<Numbered> {
     let mut bytes = 0;
     let mut piece = Vec::new();
     while piece.len() < PIECE_TEXTS
-        && let Some(input) =
-            inputs.next_if(|next| piece.is_empty() || bytes + next.1.bytes() <= PIECE_BYTES)
+        && let Some(input) = inputs
+            .next_if(|next| piece.is_empty() || bytes + next.1.bytes() + beside <= PIECE_BYTES)
     {
-        bytes += input.1.bytes();
+        bytes += input.1.bytes() + beside;
         piece.push(input);
     }
     piece

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use modelfiles::recipe::Pooling;
-use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::Embedder;
 use crate::{
@@ -11,6 +10,9 @@ use crate::{
     heads::normalize,
     tokens::{Overflow, Prompt, Tokens},
 };
+
+/// Parts of a text: whoever wants more sends it in pieces.
+const MOST_PARTS: usize = 1 << 14;
 
 impl Embedder {
     /// Divides a text at the ends of sentences into parts, given in bytes, of at most `limit` tokens, what stands
@@ -87,13 +89,16 @@ fn divide(
     count: impl Fn(&str) -> Result<usize, Error>,
 ) -> Result<Vec<Range<usize>>, Error> {
     let mut parts: Vec<(Range<usize>, usize)> = Vec::new();
-    for (start, sentence) in text.split_sentence_bound_indices() {
-        for (range, tokens) in fitting(text, start..start + sentence.len(), room, &count)? {
+    for sentence in sentences(text) {
+        for (range, tokens) in fitting(text, sentence, room, &count)? {
             match parts.last_mut() {
                 Some((last, sum)) if *sum + tokens <= room => {
                     (last.end, *sum) = (range.end, *sum + tokens);
                 }
                 _ => parts.push((range, tokens)),
+            }
+            if parts.len() > MOST_PARTS {
+                return Err(Error::TooManyParts(MOST_PARTS));
             }
         }
     }
@@ -104,6 +109,65 @@ fn divide(
         parts.push(0..text.len());
     }
     Ok(parts)
+}
+
+/// Where a reader of characters stands in a sentence.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Inside,
+    /// Behind a mark that may end it, and quotes that it closes.
+    Ended,
+    /// Behind a mark that does, in scripts without blanks.
+    EndedWide,
+    /// In blanks behind such a mark.
+    Blank,
+    /// Behind the end of a line.
+    Line,
+}
+
+/// Returns the sentences of a text with the blanks behind them: what ends with a full stop or another such mark and is
+/// followed by a blank but no small letter, and every line. In one pass, whatever the text: the rules of Unicode look
+/// ahead as far as blanks go.
+fn sentences(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut characters = text.char_indices().peekable();
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let mut place = Place::Inside;
+        while let Some((at, character)) = characters.next() {
+            place = match (character, place) {
+                ('\n' | '\u{2029}', _) => Place::Line,
+                ('。' | '！' | '？' | '｡', _) => Place::EndedWide,
+                ('.' | '!' | '?' | '…', _) => Place::Ended,
+                (mark, Place::Ended | Place::EndedWide) if is_closing(mark) => place,
+                (blank, Place::Ended | Place::EndedWide | Place::Blank)
+                    if blank.is_whitespace() =>
+                {
+                    Place::Blank
+                }
+                (blank, Place::Line) if blank.is_whitespace() => Place::Line,
+                _ => Place::Inside,
+            };
+            let next = characters.peek().map(|(_, next)| *next);
+            let ends = next.is_none_or(|next| match place {
+                Place::Inside | Place::Ended => false,
+                Place::EndedWide => {
+                    !is_closing(next) && !next.is_whitespace() && !"。！？｡.!?…".contains(next)
+                }
+                Place::Blank => !next.is_whitespace() && !next.is_lowercase(),
+                Place::Line => !next.is_whitespace(),
+            });
+            if ends {
+                let sentence = start..at + character.len_utf8();
+                start = sentence.end;
+                return Some(sentence);
+            }
+        }
+        None
+    })
+}
+
+fn is_closing(mark: char) -> bool {
+    "\"')]}”’»」』）】".contains(mark)
 }
 
 /// Halves what has too many tokens until nothing has.
@@ -167,9 +231,24 @@ mod tests {
             parts("数据库很好。天空是蓝色的。", 7, letters),
             ["数据库很好。", "天空是蓝色的。"]
         );
+        let quoted = "He said “no.” Then 3.5 e.g. more (yes!) Z\nnew";
+        assert_eq!(
+            parts(quoted, 3, words),
+            ["He said “no.”", "Then 3.5 e.g.", "more (yes!) Z", "new"]
+        );
         assert_eq!(parts("Straßenbahn", 4, letters).concat(), "Straßenbahn");
         assert_eq!(parts("  ", 4, words), ["  "]);
         assert_eq!(parts("", 4, words), [""]);
+    }
+
+    #[test]
+    fn blanks_cost_what_letters_cost() {
+        let text = format!("a. {}1", " ".repeat(4 << 20));
+        let sentences: Vec<_> = sentences(&text).collect();
+        assert_eq!(sentences, [0..text.len() - 1, text.len() - 1..text.len()]);
+        let many = "a. B. ".repeat(MOST_PARTS);
+        let count = |part: &str| Ok(part.split_whitespace().count());
+        assert!(matches!(divide(&many, 1, count), Err(Error::TooManyParts(MOST_PARTS))));
     }
 
     #[test]

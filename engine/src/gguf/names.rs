@@ -114,6 +114,7 @@ fn stem<const FUSED: bool, const PAIR: bool>(slot: Slot, plan: &Plan) -> String 
         Slot::OutputNorm(l) => layer(l, "ffn_norm"),
         Slot::OutputAfterNorm(l) => layer(l, "post_ffw_norm"),
         Slot::FinalNorm => "output_norm".to_owned(),
+        Slot::DistanceTable => "attn_rel_b".to_owned(),
         other => absent(other),
     }
 }

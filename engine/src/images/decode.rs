@@ -58,6 +58,9 @@ fn within<T>(
 fn png(file: &[u8]) -> Result<Picture, Error> {
     let mut decoder = png::Decoder::new(Cursor::new(file));
     decoder.set_limits(png::Limits { bytes: MOST_BYTES });
+    // Neither changes a pixel, and either may be packed a thousandfold.
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_ignore_text_chunk(true);
     let header = decoder.read_header_info().map_err(broken)?;
     let (width, height) = (header.width as usize, header.height as usize);
     let is_deep_grey = header.bit_depth == png::BitDepth::Sixteen
@@ -86,10 +89,18 @@ fn png(file: &[u8]) -> Result<Picture, Error> {
     })
 }
 
+/// Begins a scan of a JPEG file; honest files have about ten.
+const START_OF_SCAN: [u8; 2] = [0xff, 0xda];
+/// Each costs a pass over all pixels. The marker may also stand in an embedded preview.
+const MOST_SCANS: usize = 64;
+
 fn jpeg(file: &[u8]) -> Result<Picture, Error> {
     use jpeg_decoder::PixelFormat;
     let mut decoder = jpeg_decoder::Decoder::new(Cursor::new(file));
     decoder.set_max_decoding_buffer_size(MOST_BYTES);
+    if file.windows(2).filter(|pair| *pair == START_OF_SCAN).count() > MOST_SCANS {
+        return Err(broken("it has too many scans"));
+    }
     decoder.read_info().map_err(broken)?;
     let info = decoder.info().ok_or_else(|| broken("it has no header"))?;
     let (width, height) = (usize::from(info.width), usize::from(info.height));

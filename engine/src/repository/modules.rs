@@ -232,3 +232,23 @@ fn norm(files: &Files, folder: &str) -> Result<Step, Error> {
         epsilon: 1e-5,
     })
 }
+
+/// Refuses modules that no part of the pipeline computes.
+pub(super) fn refuse_unknown(modules: &[Module]) -> Result<(), Error> {
+    const KNOWN: [&str; 7] = [
+        "Pooling",
+        "SpladePooling",
+        "Dense",
+        "LayerNorm",
+        "Normalize",
+        "Dropout",
+        super::question::LOGIT_SCORE,
+    ];
+    let known = |kind: &str| super::ENCODERS.contains(&kind) || KNOWN.contains(&kind);
+    match modules.iter().find(|module| !known(&module.kind)) {
+        Some(Module { kind, .. }) => {
+            Err(Error::Unsupported(format!("module '{kind}' cannot run in this version")))
+        }
+        None => Ok(()),
+    }
+}

@@ -16,7 +16,9 @@ use super::{
 use crate::Error;
 
 /// Characters of a token that is made of two others; the longest ones of real vocabularies have sixty-four.
-const MOST_CHARACTERS: usize = 512;
+const MOST_CHARACTERS: usize = 128;
+/// Merges, for each piece; real vocabularies have about two.
+const MOST_MERGES_PER_PIECE: usize = 16;
 
 /// Builds a tokenizer of these pieces; `prefix` puts a blank before the text.
 pub(super) fn build(
@@ -55,7 +57,12 @@ fn merges(pieces: &[Piece]) -> Merges {
     let ids: HashMap<&str, usize> =
         pieces.iter().enumerate().map(|(id, piece)| (piece.text.as_str(), id)).collect();
     let mut found = Vec::new();
-    for piece in pieces.iter().filter(|piece| piece.text.len() <= 4 * MOST_CHARACTERS) {
+    let fits = |piece: &&Piece| piece.text.chars().nth(MOST_CHARACTERS).is_none();
+    for piece in pieces.iter().filter(fits) {
+        if found.len() > MOST_MERGES_PER_PIECE * pieces.len() {
+            // No vocabulary that was trained; what follows would only fill the memory.
+            break;
+        }
         let splits = piece.text.char_indices().skip(1).filter_map(|(at, _)| {
             let (left, right) = piece.text.split_at(at);
             Some((*ids.get(left)?, *ids.get(right)?))

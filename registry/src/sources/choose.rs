@@ -66,8 +66,10 @@ fn guides(paths: &BTreeSet<String>) -> Vec<String> {
         let (folder, name) = split(path);
         name.ends_with(".index.json") && flavour(paths, folder) == Some(name)
     };
-    let modules = paths.get("modules.json");
-    modules.into_iter().chain(paths.iter().filter(is_index)).cloned().collect()
+    // A router at the top names folders beside it; elsewhere they lie inside its own.
+    let modules = ["modules.json", "router_config.json"].into_iter();
+    let modules = modules.filter_map(|name| paths.get(name));
+    modules.chain(paths.iter().filter(is_index)).cloned().collect()
 }
 
 /// Returns the files that make the model, given the content of its guides.
@@ -76,7 +78,9 @@ fn choose(paths: &BTreeSet<String>, guides: &BTreeMap<String, Vec<u8>>) -> Resul
         return Err(Error::Unusable(format!("the repository has more than {FILES_LIMIT} files")));
     }
     let modules = guides.get("modules.json").map(|bytes| module_folders(bytes)).transpose()?;
-    let modules = modules.unwrap_or_else(|| vec![String::new()]);
+    let mut modules = modules.unwrap_or_else(|| vec![String::new()]);
+    let router = guides.get("router_config.json").map(|bytes| router_folders(bytes)).transpose()?;
+    modules.extend(router.into_iter().flatten());
     let mut chosen = BTreeSet::new();
     for path in paths.iter().filter(|path| is_inside(path)) {
         let (folder, name) = split(path);
@@ -143,6 +147,18 @@ fn module_folders(bytes: &[u8]) -> Result<Vec<String>> {
         (path.is_empty() || is_inside(path)).then(|| path.to_owned())
     };
     value.as_array().ok_or_else(damaged)?.iter().map(|m| folder(m).ok_or_else(damaged)).collect()
+}
+
+/// Returns the folders that a router at the top names.
+fn router_folders(bytes: &[u8]) -> Result<Vec<String>> {
+    let damaged = || Error::Unusable("'router_config.json' is damaged".to_owned());
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        tracing::debug!(%error, "router_config.json cannot be read");
+        damaged()
+    })?;
+    let types = value.get("types").and_then(Value::as_object).ok_or_else(damaged)?;
+    let folders: Vec<String> = types.keys().cloned().collect();
+    if folders.iter().all(|folder| is_inside(folder)) { Ok(folders) } else { Err(damaged()) }
 }
 
 /// Says what is missing for a model, in words that help.
@@ -230,6 +246,26 @@ mod tests {
                 "tokenizer.json",
             ],
         );
+    }
+
+    #[test]
+    fn a_router_at_the_top() {
+        let paths = [
+            "document_0_Transformer/config.json",
+            "document_0_Transformer/model.safetensors",
+            "modules.json",
+            "other/config.json",
+            "query_0_SparseStaticEmbedding/config.json",
+            "query_0_SparseStaticEmbedding/model.safetensors",
+            "router_config.json",
+        ];
+        let types =
+            r#"{"types":{"query_0_SparseStaticEmbedding":"a.B","document_0_Transformer":"c.D"}}"#;
+        let contents = [("modules.json", r#"[{"path":""}]"#), ("router_config.json", types)];
+        let want: Vec<&str> = paths.into_iter().filter(|path| !path.starts_with("other")).collect();
+        check(&paths, &contents, &want);
+        let outside = [contents[0], ("router_config.json", r#"{"types":{"../x":"a.B"}}"#)];
+        check(&paths, &outside, &["'router_config.json' is damaged"]);
     }
 
     #[test]

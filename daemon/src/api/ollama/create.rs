@@ -208,8 +208,10 @@ fn size_of(app: &App, digest: &Digest) -> Result<u64, Error> {
 
 /// Returns a manifest of layers with the description of their files.
 fn described(app: &App, files: &engine::Files, layers: Vec<Layer>) -> Result<Manifest, Error> {
-    let about = about::describe(files, &Recipe::default(), &app.processor);
-    let about = about.map_err(|error| Error::BadRequest(Error::from(error).to_string()))?;
+    let refused = |error| Error::BadRequest(Error::from(error).to_string());
+    // Unlike what is pulled, what is made here must run: nobody else will make it run.
+    engine::describe(files, &Recipe::default(), &app.processor).map_err(refused)?;
+    let about = about::describe(files, &Recipe::default(), &app.processor).map_err(refused)?;
     let config = app.store.put_bytes(about.to_string().as_bytes())?;
     Ok(Manifest::new(Layer::new(media::CONFIG, config), layers))
 }

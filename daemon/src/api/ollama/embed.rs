@@ -89,11 +89,11 @@ fn outputs(object: &Object<'_>) -> Result<Option<Outputs>, Error> {
     let Some(names) = object.strings("outputs")? else { return Ok(None) };
     let mut outputs = Outputs::NONE;
     for name in names {
-        match name.as_str() {
+        match name.trim().to_ascii_lowercase().as_str() {
             "dense" => outputs.dense = true,
             "sparse" => outputs.sparse = true,
             "multivector" => outputs.multivector = true,
-            other => return Err(unknown("outputs", other, "dense, sparse and multivector")),
+            _ => return Err(unknown("outputs", &name, "dense, sparse and multivector")),
         }
     }
     Ok(Some(outputs).filter(|outputs| *outputs != Outputs::NONE))
@@ -101,20 +101,22 @@ fn outputs(object: &Object<'_>) -> Result<Option<Outputs>, Error> {
 
 /// Returns what `chunk` says: true, or what becomes of the chunks.
 fn chunks(object: &Object<'_>) -> Result<Option<Chunks>, Error> {
+    let asked = object.integer("chunk_tokens")?;
     let kind = match object.value("chunk")? {
-        None | Some(Value::Bool(false)) => return Ok(None),
-        Some(Value::Bool(true)) => ChunkKind::Pool,
-        Some(Value::String(kind)) => match kind.as_str() {
-            "pool" => ChunkKind::Pool,
+        None if asked.is_none() => return Ok(None),
+        Some(Value::Bool(false)) => return Ok(None),
+        None | Some(Value::Bool(true)) => ChunkKind::Pool,
+        Some(Value::String(kind)) => match kind.to_ascii_lowercase().as_str() {
+            "pool" | "true" => ChunkKind::Pool,
             "each" => ChunkKind::Each,
             "late" => ChunkKind::Late,
-            other => return Err(unknown("chunk", other, "true, pool, each and late")),
+            _ => return Err(unknown("chunk", &kind, "true, pool, each and late")),
         },
         Some(other) => {
             return Err(unknown("chunk", &other.to_string(), "true, pool, each and late"));
         }
     };
-    let tokens = match object.integer("chunk_tokens")? {
+    let tokens = match asked {
         Some(n) if n < 1 => {
             return Err(Error::BadRequest("chunk_tokens must be at least 1".to_owned()));
         }

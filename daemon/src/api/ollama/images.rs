@@ -20,6 +20,8 @@ pub(super) fn read(images: Vec<String>) -> Result<Vec<Input>, Error> {
         let text = image.strip_prefix("data:").and_then(|url| url.split_once(','));
         let text = text.map_or(image.as_str(), |(_, text)| text);
         let problem = |error| Error::BadRequest(format!("image {index} is no base64: {error}"));
+        // Tools break lines, and Go's decoder does not mind.
+        let text: String = text.split(['\r', '\n']).collect();
         BASE64.decode(text).map(Input::Image).map_err(problem)
     };
     images.into_iter().enumerate().map(file).collect()
@@ -31,7 +33,7 @@ mod tests {
 
     #[test]
     fn images_are_base64_or_urls() {
-        let texts = ["aGk=", "aGk", "data:image/png;base64,aGk="].map(str::to_owned);
+        let texts = ["aGk=", "aGk", "a\nGk=\r\n", "data:image/png;base64,aGk="].map(str::to_owned);
         for input in read(texts.to_vec()).unwrap() {
             assert!(matches!(input, Input::Image(file) if file == b"hi"));
         }

@@ -15,6 +15,9 @@ use crate::{
     embedding::{self, Plan},
 };
 
+/// Bytes of texts: each becomes many in the answer.
+const MOST_TEXT_BYTES: usize = 4 << 20;
+
 /// Tells the tokens of texts as the model reads them: behind their prompt, with special tokens unless the request says
 /// otherwise, and however many they are.
 pub(crate) async fn tokenize(State(app): State<Arc<App>>, request: Body) -> Reply {
@@ -27,6 +30,10 @@ pub(crate) async fn tokenize(State(app): State<Arc<App>>, request: Body) -> Repl
         Input::Absent => return Err(Error::BadRequest("input is required".to_owned()).into()),
         Input::Ids(_) | Input::Other => return Err(embed::invalid_input().into()),
     };
+    if texts.iter().map(String::len).sum::<usize>() > MOST_TEXT_BYTES {
+        let text = format!("texts of more than {MOST_TEXT_BYTES} bytes");
+        return Err(Error::BadRequest(text).into());
+    }
     let reading = embed::reading(&object)?;
     let with_specials = object.boolean("add_special_tokens")?.unwrap_or(true);
     drop(object);
@@ -46,15 +53,18 @@ pub(crate) async fn detokenize(State(app): State<Arc<App>>, request: Body) -> Re
     let body = bytes(&app, request).await?;
     let object = json::object("api.DetokenizeRequest", &body)?;
     let model = named(&object)?;
-    let lists = match object.input("tokens")? {
-        Input::Ids(lists) => lists,
-        Input::Many(texts) if texts.is_empty() => vec![Vec::new()],
-        Input::Absent => return Err(Error::BadRequest("tokens is required".to_owned()).into()),
-        _ => return Err(embed::invalid_input().into()),
-    };
+    let tokens = object.value("tokens")?;
+    let tokens = tokens.ok_or_else(|| Error::BadRequest("tokens is required".to_owned()))?;
+    let lists: Vec<Vec<u32>> = serde_json::from_value(tokens.clone())
+        .or_else(|_not_lists| serde_json::from_value(tokens).map(|ids| vec![ids]))
+        .map_err(|_neither| embed::invalid_input())?;
     let skips_specials = object.boolean("skip_special_tokens")?.unwrap_or(true);
     drop(object);
     let told = on_model(&app, &model, move |embedder| {
+        if let Some(id) = lists.iter().flatten().find(|id| embedder.token(**id).is_none()) {
+            let text = format!("token {id} is outside the vocabulary");
+            return Err(Error::BadRequest(text));
+        }
         let texts = lists.iter().map(|ids| embedder.detokenize(ids, !skips_specials));
         Ok(json!({ "texts": texts.collect::<Result<Vec<String>, engine::Error>>()? }))
     });
