@@ -185,7 +185,14 @@ const RERANKERS: &[&str] = &[
 ];
 
 /// Goldens without a vector, see outputs.rs.
-const SPARSE: &[&str] = &["splade-bert", "splade-distilbert", "splade-sum", "splade-router"];
+const SPARSE: &[&str] = &[
+    "splade-bert",
+    "splade-distilbert",
+    "splade-modernbert",
+    "splade-mpnet",
+    "splade-router",
+    "splade-sum",
+];
 
 models! {
     bge_m3_dense "bge-m3";

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
+use candle_core::{Device, Tensor};
 use engine::{
     Arithmetic, Embedder, Files, Output, Outputs, Overflow, Processor, Prompt, Tokens, Vectors,
 };
@@ -105,7 +106,7 @@ fn check_case(case: &Both, found: &Vectors, what: &str) {
 
 #[test]
 fn what_is_predicted_in_place_of_tokens() {
-    for model in ["splade-bert", "splade-distilbert", "splade-sum"] {
+    for model in super::SPARSE.iter().filter(|model| **model != "splade-router") {
         check(&files(model), &Recipe::default(), Prompt::Default, &golden(model));
     }
 }
@@ -171,6 +172,57 @@ fn layers_of_their_own_for_queries() {
     let tasks = super::golden("bert-router").tasks;
     for (prompt, cases) in [(Prompt::Query, "query"), (Prompt::Document, "document")] {
         super::check(&files("bert-router"), &Recipe::default(), prompt, &tasks[cases]);
+    }
+}
+
+/// mGTE weighs the tokens of a text by a classifier: here one that is added to another model's file, and what comes of it
+/// is worked out from the hidden states, which have goldens of their own.
+#[test]
+fn weights_by_a_classifier() {
+    let mut files = files("gte-hub");
+    let folder = tempfile::tempdir().unwrap();
+    let put = |files: &mut Files, name: &str, bytes: &[u8]| {
+        fs::write(folder.path().join(name), bytes).unwrap();
+        files.insert(name.to_owned(), folder.path().join(name));
+    };
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&fs::read(&files["config.json"]).unwrap()).unwrap();
+    config["architectures"] = serde_json::json!(["NewModel", "NewForTokenClassification"]);
+    put(&mut files, "config.json", config.to_string().as_bytes());
+    let mut tensors =
+        candle_core::safetensors::load(&files["model.safetensors"], &Device::Cpu).unwrap();
+    let width = config["hidden_size"].as_u64().unwrap() as usize;
+    let weight: Vec<f32> = (0..width).map(|i| (i * 7 % 11) as f32 / 11.0 - 0.4).collect();
+    let of = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu);
+    tensors.insert("classifier.weight".to_owned(), of(&weight, &[1, width]).unwrap());
+    tensors.insert("classifier.bias".to_owned(), of(&[0.1], &[1]).unwrap());
+    candle_core::safetensors::save(&tensors, folder.path().join("model.safetensors")).unwrap();
+    files.insert("model.safetensors".to_owned(), folder.path().join("model.safetensors"));
+    for arithmetic in Arithmetic::all() {
+        let processor = Processor { arithmetic, ..Processor::default() };
+        let recipe = at(&Recipe::default(), Precision::F32);
+        let embedder = Embedder::load(&files, &recipe, &processor).unwrap();
+        for case in super::golden("gte-hub").cases {
+            let limit = embedder.limit(None);
+            let tokens = embedder
+                .tokenize(&case.text(), Prompt::Default, limit, Overflow::Truncate)
+                .unwrap();
+            let output = Output { outputs: ALL, ..Output::default() };
+            let found = embedder.run(&[(&tokens, output)]).unwrap().remove(0).unwrap();
+            let mut wanted = BTreeMap::new();
+            // XLM-RoBERTa's tokens for start, padding, end and what is unknown have no weight.
+            let rows = tokens.ids.iter().zip(&found.multivector).filter(|(id, _)| **id > 3);
+            for (id, row) in rows {
+                let sum = row.iter().zip(&weight).map(|(x, w)| x * w).sum::<f32>() + 0.1;
+                let most = wanted.entry(*id).or_insert(0.0f32);
+                *most = most.max(sum);
+            }
+            wanted.retain(|_, weight| *weight > 0.0);
+            assert_eq!(wanted.len(), found.sparse.len(), "{arithmetic:?} {:?}", case.text);
+            for ((id, wanted), (other, found)) in wanted.into_iter().zip(found.sparse) {
+                assert!(id == other && (wanted - found).abs() <= TOLERANCE * wanted.max(1.0));
+            }
+        }
     }
 }
 

@@ -36,6 +36,11 @@ def distilbert(size):
 SPLADES = {
     "splade-bert": (encoders.build("Bert", head="ForMaskedLM"), vocab.wordpiece, SpladePooling("max")),
     "splade-distilbert": (distilbert, vocab.wordpiece, SpladePooling("max")),
+    "splade-mpnet": (
+        encoders.build("MPNet", head="ForMaskedLM", layers=1, max_position_embeddings=66), lambda: vocab.mpnet(limit=64),
+        SpladePooling("max"),
+    ),
+    "splade-modernbert": (encoders.modernbert(head="ForMaskedLM"), vocab.modern, SpladePooling("max")),
     "splade-sum": (
         encoders.build("XLMRoberta", head="ForMaskedLM", layers=1, **XLM), lambda: vocab.unigram(limit=64),
         SpladePooling("sum", "log1p_relu"),
