@@ -175,8 +175,8 @@ fn layers_of_their_own_for_queries() {
     }
 }
 
-/// mGTE weighs the tokens of a text by a classifier: here one that is added to another model's file, and what comes of it
-/// is worked out from the hidden states, which have goldens of their own.
+/// mGTE weighs the tokens of a text by a classifier: here one that is added to another model's file, and what comes
+/// of it is worked out from the hidden states, which have goldens of their own.
 #[test]
 fn weights_by_a_classifier() {
     let mut files = files("gte-hub");

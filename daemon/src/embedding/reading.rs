@@ -10,6 +10,9 @@ use crate::Error;
 /// Tokens of a chunk that has a vector of its own while the whole is read at once, unless the request says.
 const LATE_TOKENS: usize = 256;
 
+/// Chunks of a text, all of which are held until the last is read.
+const MOST_CHUNKS: usize = 1 << 14;
+
 /// Bytes of a prompt, which is read once for every text.
 const MOST_PROMPT_BYTES: usize = 16 << 10;
 
@@ -198,9 +201,19 @@ impl Plan {
                 let tokens = embedder.tokenize(part, prompt, limit, Overflow::Truncate)?;
                 (tokens, vec![characters(0..part.len())])
             };
-            Ok(Part::new(number, self.meant(embedder, tokens), chunks, index == last))
+            let tokens = self.meant(embedder, tokens);
+            Ok::<_, Error>(Part::new(number, tokens, chunks, index == last))
         });
-        parts.collect()
+        let (mut found, mut chunks) = (Vec::new(), 0);
+        for part in parts {
+            let part = part?;
+            chunks += part.place.chunks.len();
+            if chunks > MOST_CHUNKS {
+                return Err(engine::Error::TooManyParts(MOST_CHUNKS).into());
+            }
+            found.push(part);
+        }
+        Ok(found)
     }
 }
 
