@@ -150,13 +150,16 @@ impl Heads {
                 }
             }
         }
-        for (text, ((tokens, wanted), found)) in texts.iter().zip(&mut found).enumerate() {
-            if let Some(sparse) = self.sparse.as_ref().filter(|_| wanted.sparse) {
-                found.sparse = sparse.forward(&tokens.ids, rows(text), team)?;
+        if let Some(sparse) = &self.sparse {
+            let places: Vec<usize> = (0..texts.len()).filter(|i| texts[*i].1.sparse).collect();
+            let read: Vec<_> =
+                places.iter().map(|i| (texts[*i].0.ids.as_slice(), rows(*i))).collect();
+            for (text, weights) in places.iter().zip(sparse.forward(&read, team)?) {
+                found[*text].sparse = weights;
             }
-            if wanted.multivector {
-                found.multivector = self.per_token(rows(text), width, team)?;
-            }
+        }
+        for text in (0..texts.len()).filter(|i| texts[*i].1.multivector) {
+            found[text].multivector = self.per_token(rows(text), width, team)?;
         }
         Ok(found)
     }

@@ -14,8 +14,8 @@ use crate::{
     tokens::Tokeniser,
 };
 
-/// Predictions that are held at a time: a few megabytes.
-const PREDICTIONS: usize = 1 << 20;
+/// Predictions that are held at a time: those of half a pack, for a vocabulary of BERT's size.
+const PREDICTIONS: usize = 1 << 22;
 
 /// The layers of a model that gives sparse output.
 pub(super) enum Sparse {
@@ -85,30 +85,40 @@ impl Sparse {
         Ok(Self::Weights { linear, unused: tokeniser.meaningless() })
     }
 
-    /// Returns the weights of one text that are not 0, by token id.
+    /// Returns the weights of texts that are not 0, by token id; of each its ids and its hidden states.
     pub(super) fn forward(
         &self,
-        ids: &[u32],
-        rows: &[f32],
+        texts: &[(&[u32], &[f32])],
         team: Team<'_>,
-    ) -> Result<Vec<(u32, f32)>, Error> {
-        // Below, what is no number could get lost among the others.
-        if rows.iter().any(|x| !x.is_finite()) {
-            return Ok(vec![(0, f32::NAN)]);
-        }
-        match self {
-            Self::Predictions(layers) => layers.forward(rows, team),
+    ) -> Result<Vec<Vec<(u32, f32)>>, Error> {
+        let mut found = match self {
+            Self::Predictions(layers) => layers.forward(texts, team)?,
             Self::Weights { linear, unused } => {
-                let weights = linear.forward(rows, Activation::Relu, team)?;
-                let mut found = BTreeMap::new();
-                for (id, weight) in ids.iter().zip(weights).filter(|(id, _)| !unused.contains(id)) {
-                    let most = found.entry(*id).or_insert(0.0f32);
-                    *most = most.max(weight);
-                }
-                Ok(found.into_iter().filter(|(_, weight)| *weight != 0.0).collect())
+                let weights = |(ids, rows): &(&[u32], &[f32])| {
+                    let weights = linear.forward(rows, Activation::Relu, team)?;
+                    Ok(greatest(ids, &weights, unused))
+                };
+                texts.iter().map(weights).collect::<Result<_, Error>>()?
+            }
+        };
+        // Above, what is no number can get lost among the others.
+        for ((_, rows), found) in texts.iter().zip(&mut found) {
+            if rows.iter().any(|x| !x.is_finite()) {
+                *found = vec![(0, f32::NAN)];
             }
         }
+        Ok(found)
     }
+}
+
+/// Returns the greatest weight of each token but the unused ones.
+fn greatest(ids: &[u32], weights: &[f32], unused: &[u32]) -> Vec<(u32, f32)> {
+    let mut found = BTreeMap::new();
+    for (id, weight) in ids.iter().zip(weights).filter(|(id, _)| !unused.contains(id)) {
+        let most = found.entry(*id).or_insert(0.0f32);
+        *most = most.max(*weight);
+    }
+    found.into_iter().filter(|(_, weight)| *weight != 0.0).collect()
 }
 
 impl Layers {
@@ -137,13 +147,20 @@ impl Layers {
         Ok(Self { transform, activation, norm, decoder, sums, twice })
     }
 
-    fn forward(&self, rows: &[f32], team: Team<'_>) -> Result<Vec<(u32, f32)>, Error> {
+    /// Predicts for the rows of all texts at once: the decoder has a row for each token, and it is read for each block.
+    fn forward(
+        &self,
+        texts: &[(&[u32], &[f32])],
+        team: Team<'_>,
+    ) -> Result<Vec<Vec<(u32, f32)>>, Error> {
         let (tokens, width) = (self.decoder.outputs(), self.transform.outputs());
-        let mut hidden = self.transform.forward(rows, self.activation, team)?;
+        let rows: Vec<f32> = texts.iter().flat_map(|(_, rows)| *rows).copied().collect();
+        let mut hidden = self.transform.forward(&rows, self.activation, team)?;
         hidden.chunks_exact_mut(width).for_each(|row| self.norm.forward(row));
-        let mut pooled = vec![0.0f32; tokens];
-        let at_once = (PREDICTIONS / tokens).max(1) * width;
-        for block in hidden.chunks(at_once) {
+        let mut left = texts.iter().map(|(ids, _)| ids.len());
+        let (mut found, mut pooled) = (Vec::new(), vec![0.0f32; tokens]);
+        let mut rows_left = left.next().unwrap_or(0);
+        for block in hidden.chunks((PREDICTIONS / tokens).max(1) * width) {
             let predictions = self.decoder.forward(block, Activation::Relu, team)?;
             for row in predictions.chunks_exact(tokens) {
                 let values = pooled.iter_mut().zip(row);
@@ -152,13 +169,22 @@ impl Layers {
                 } else {
                     values.for_each(|(most, x)| *most = if *x > *most { *x } else { *most });
                 }
+                rows_left -= 1;
+                if rows_left == 0 {
+                    found.push(self.weights(&pooled));
+                    pooled.fill(0.0);
+                    rows_left = left.next().unwrap_or(0);
+                }
             }
         }
-        // The greatest weight is that of the greatest prediction.
+        Ok(found)
+    }
+
+    /// Returns the weights of a text that are not 0; of a maximum that of the greatest prediction.
+    fn weights(&self, pooled: &[f32]) -> Vec<(u32, f32)> {
         let weight = |x: f32| if self.sums { x } else { self.weight(x) };
-        let all = pooled.into_iter().enumerate();
-        let there = all.filter(|(_, x)| *x != 0.0);
-        Ok(there.map(|(id, x)| (id as u32, weight(x))).collect())
+        let there = pooled.iter().enumerate().filter(|(_, x)| **x != 0.0);
+        there.map(|(id, x)| (id as u32, weight(*x))).collect()
     }
 
     /// Returns the weight of a prediction that is not negative.
