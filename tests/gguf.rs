@@ -3,6 +3,8 @@
 
 #[path = "gguf/convert.rs"]
 mod convert;
+#[path = "goldens/folder.rs"]
+mod folder;
 #[path = "gguf/hostile.rs"]
 mod hostile;
 #[path = "gguf/pieces.rs"]
@@ -10,7 +12,7 @@ mod pieces;
 #[path = "gguf/vocabulary.rs"]
 mod vocabulary;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use candle_core::{
@@ -19,6 +21,7 @@ use candle_core::{
 };
 use convert::{Source, Target};
 use engine::{Arithmetic, Embedder, Files, Output, Overflow, Processor, Prompt};
+use folder::files;
 use modelfiles::recipe::{Precision, Recipe};
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -52,26 +55,6 @@ fn golden(path: &str) -> String {
 fn cases(model: &str) -> Vec<Case> {
     let path = golden(&format!("models/{model}.json"));
     serde_json::from_slice::<Golden>(&fs::read(path).unwrap()).unwrap().cases
-}
-
-/// Returns every file of a golden's folder by its path in there.
-fn files(model: &str) -> Files {
-    let root = golden(&format!("models/{model}"));
-    let mut files = Files::new();
-    walk(Path::new(&root), "", &mut files);
-    files
-}
-
-fn walk(folder: &Path, prefix: &str, files: &mut Files) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = format!("{prefix}{}", path.file_name().unwrap().to_str().unwrap());
-        if path.is_dir() {
-            walk(&path, &format!("{name}/"), files);
-        } else {
-            drop(files.insert(name, path));
-        }
-    }
 }
 
 /// Returns what a file would hold if what a type loses were lost already.

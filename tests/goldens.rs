@@ -4,6 +4,8 @@
 
 #[path = "goldens/candle.rs"]
 mod candle;
+#[path = "goldens/folder.rs"]
+mod folder;
 #[path = "goldens/hub.rs"]
 mod hub;
 #[path = "goldens/images.rs"]
@@ -19,12 +21,13 @@ mod rerank;
 #[path = "goldens/tasks.rs"]
 mod tasks;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engine::{
     Arithmetic, Description, Embedder, Error, Files, Output, Overflow, Processor, Prompt, Tokens,
 };
+use folder::files;
 use modelfiles::recipe::{Pooling, Precision, Recipe, Side};
 use serde::Deserialize;
 
@@ -79,26 +82,6 @@ impl Case {
 fn golden(model: &str) -> Golden {
     let path = format!("{}/../tests/goldens/models/{model}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-/// Returns every file of a model's folder by its path in there.
-fn files(model: &str) -> Files {
-    let root = format!("{}/../tests/goldens/models/{model}", env!("CARGO_MANIFEST_DIR"));
-    let mut files = Files::new();
-    walk(Path::new(&root), "", &mut files);
-    files
-}
-
-fn walk(folder: &Path, prefix: &str, files: &mut Files) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = format!("{prefix}{}", path.file_name().unwrap().to_str().unwrap());
-        if path.is_dir() {
-            walk(&path, &format!("{name}/"), files);
-        } else {
-            drop(files.insert(name, path));
-        }
-    }
 }
 
 fn describe(files: &Files) -> Result<Description, Error> {

@@ -61,6 +61,18 @@ fn compare(case: &Value, answer: &Value, index: usize) {
     assert_eq!(said["truncated"], json!(case["tokens"].is_u64()), "{}", case["text"]);
 }
 
+/// Checks the least of the cosines with the goldens, and their mean.
+fn keeps(cases: &[Value], answer: &Value, least: f64, mean: f64, what: &str) {
+    let cosine = |(index, case): (usize, &Value)| -> f64 {
+        let got: Vec<f64> = serde_json::from_value(answer["embeddings"][index].clone()).unwrap();
+        got.iter().zip(vector(case)).map(|(a, b)| a * b).sum()
+    };
+    let cosines: Vec<f64> = cases.iter().enumerate().map(cosine).collect();
+    let lowest = cosines.iter().copied().fold(f64::INFINITY, f64::min);
+    let average = cosines.iter().sum::<f64>() / cosines.len() as f64;
+    assert!(lowest >= least && average >= mean, "{what}: {lowest} {average}");
+}
+
 #[test]
 fn every_text_in_one_batch_and_alone() {
     let daemon = Daemon::with_all_minilm(&[]);
@@ -85,15 +97,7 @@ fn narrower_numbers_keep_the_direction() {
     for (precision, least, mean) in [("bf16", 0.9999, 0.99995), ("int8", 0.99, 0.998)] {
         set_precision(&daemon, precision);
         let answer = embed(&daemon, &json!(texts));
-        let cosine = |(index, case): (usize, &Value)| -> f64 {
-            let got: Vec<f64> =
-                serde_json::from_value(answer["embeddings"][index].clone()).unwrap();
-            got.iter().zip(vector(case)).map(|(a, b)| a * b).sum()
-        };
-        let cosines: Vec<f64> = cases.iter().enumerate().map(cosine).collect();
-        let lowest = cosines.iter().copied().fold(f64::INFINITY, f64::min);
-        let average = cosines.iter().sum::<f64>() / cosines.len() as f64;
-        assert!(lowest >= least && average >= mean, "{precision}: {lowest} {average}");
+        keeps(&cases, &answer, least, mean, precision);
         let (_, _, shown) = http(&daemon.url, "GET", "/api/ps", &[], b"");
         assert!(shown.contains(&format!(r#""precision":"{precision}""#)), "{shown}");
     }
@@ -148,20 +152,14 @@ fn a_gguf_file_gives_the_same_vectors() {
         target.write(&path, dtype);
         create(&daemon, &std::fs::read(path).unwrap());
         let answer = embed(&daemon, &json!(texts));
-        let cosine = |(index, case): (usize, &Value)| -> f64 {
+        for (index, case) in cases.iter().enumerate() {
             if dtype == GgmlDType::F32 {
                 compare(case, &answer, index);
             }
             let tokens = &answer["inputs"][index]["tokens"];
             assert_eq!(*tokens, json!(case["ids"].as_array().unwrap().len()), "{}", case["text"]);
-            let got: Vec<f64> =
-                serde_json::from_value(answer["embeddings"][index].clone()).unwrap();
-            got.iter().zip(vector(case)).map(|(a, b)| a * b).sum()
-        };
-        let cosines: Vec<f64> = cases.iter().enumerate().map(cosine).collect();
-        let lowest = cosines.iter().copied().fold(f64::INFINITY, f64::min);
-        let average = cosines.iter().sum::<f64>() / cosines.len() as f64;
-        assert!(lowest >= least && average >= mean, "{name}: {lowest} {average}");
+        }
+        keeps(&cases, &answer, least, mean, name);
         let (_, _, shown) = http(&daemon.url, "GET", "/api/ps", &[], b"");
         let details =
             r#""format":"gguf","family":"bert","families":["bert"],"parameter_size":"22.57M""#;
