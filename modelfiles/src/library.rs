@@ -185,6 +185,15 @@ pub enum Origin {
     },
     /// A directory in the hub's layout.
     Folder(String),
+    /// A repository of a registry: Ollama's, or any that speaks OCI's protocol.
+    Registry {
+        /// Host, with a port if it has its own.
+        host: String,
+        /// Namespace and model.
+        repo: String,
+        /// The tag.
+        tag: String,
+    },
 }
 
 static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
@@ -285,7 +294,7 @@ mod tests {
         for known in all() {
             let repos = known.sources.iter().filter_map(|source| match source {
                 Origin::Hub { repo, .. } => Some(Name::parse(repo).unwrap()),
-                Origin::Pip { .. } | Origin::Folder(_) => None,
+                Origin::Pip { .. } | Origin::Folder(_) | Origin::Registry { .. } => None,
             });
             for name in known.names().chain(repos) {
                 assert!(seen.insert(name.full().to_lowercase()), "{name} is in the library once");

@@ -12,9 +12,11 @@ mod store;
 
 pub use error::{Attempt, Error, Result};
 pub use hash::{digest_file, digest_of};
-pub use manifest::{Layer, MANIFEST_TYPE, Manifest, media};
+pub use manifest::{
+    ARTIFACT_TYPE, Layer, MANIFEST_TYPE, Manifest, OCI_MANIFEST_TYPE, annotation, media,
+};
 pub use pull::{Describe, Files, Progress, Puller, Pulling};
-pub use sources::{Settings, folder_files};
+pub use sources::{Options, Settings, folder_files};
 pub use store::{GGUF_PATH, Pump, Staging, Store, Stored};
 
 /// Runs a closure on a thread that may block.

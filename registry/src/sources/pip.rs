@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 use super::wheel::Wheel;
-use super::{Offered, Settings};
+use super::{Offer, Settings};
 use crate::error::{Error, Result};
 use crate::pull::{Feed, Meter};
 use crate::store::Store;
@@ -40,7 +40,7 @@ pub(super) async fn resolve(
     package: &str,
     version: &str,
     feed: &Feed,
-) -> Result<(Wheel, Vec<Offered>)> {
+) -> Result<Offer> {
     let wanted = format!("{package}=={version}");
     if !package.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err(Error::NotOffered(format!("package '{package}'")));
@@ -54,7 +54,7 @@ pub(super) async fn resolve(
             Ok(()) => {
                 let path = wheel_path(folder.path())?;
                 meter.done(fs::metadata(&path).map_or(0, |metadata| metadata.len()));
-                return Wheel::open(path, folder).await;
+                return Wheel::open(path, folder, version).await;
             }
         }
     }

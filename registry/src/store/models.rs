@@ -11,10 +11,8 @@ use modelfiles::{Digest, Name};
 use super::Store;
 use crate::error::{Error, Result};
 use crate::hash::digest_of;
-use crate::manifest::{Layer, Manifest, media};
+use crate::manifest::{Layer, MANIFEST_LIMIT_BYTES, Manifest, media};
 
-/// A manifest larger than this is not one of ours.
-const MANIFEST_LIMIT_BYTES: u64 = 8 << 20;
 /// A manifest lies exactly this many levels below `manifests/`.
 pub(super) const LEVELS: usize = 4;
 /// The path of a model in one GGUF file, whose layer has no name.
@@ -124,7 +122,7 @@ impl Store {
 
     pub(super) fn read(&self, name: &Name) -> Result<Stored> {
         let (bytes, modified) = self.manifest_bytes(name)?;
-        let manifest = serde_json::from_slice(&bytes)
+        let manifest = Manifest::parse(&bytes)
             .map_err(|error| Error::Corrupt(format!("manifest of '{name}' is damaged: {error}")))?;
         Ok(Stored { name: name.clone(), manifest, digest: digest_of(&bytes), modified })
     }
@@ -138,7 +136,7 @@ impl Store {
             }
             let file = fs::File::open(&path)?;
             let mut bytes = Vec::new();
-            (&file).take(MANIFEST_LIMIT_BYTES).read_to_end(&mut bytes)?;
+            (&file).take(MANIFEST_LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
             Ok((bytes, file.metadata()?.modified()?))
         };
         read().map_err(|cause| match cause.kind() {
