@@ -65,6 +65,14 @@ pub enum Error {
         /// Bytes that are missing, where that is known before writing.
         needed: Option<u64>,
     },
+    /// A model is larger than the settings allow.
+    #[error("it has {size} bytes, and {limit} may be pulled (VECUNA_PULL_LIMIT)")]
+    TooLarge {
+        /// Its size, or what came of it.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A manifest names a blob that the store does not hold.
     #[error("blob {0} is missing")]
     MissingBlob(Digest),

@@ -16,7 +16,7 @@ pub use manifest::{
     ARTIFACT_TYPE, Layer, MANIFEST_TYPE, Manifest, OCI_MANIFEST_TYPE, annotation, media,
 };
 pub use pull::{Describe, Files, Progress, Puller, Pulling};
-pub use sources::{Options, Settings, folder_files};
+pub use sources::{CONNECTIONS, Line, Options, Settings, folder_files};
 pub use store::{GGUF_PATH, Pump, Staging, Store, Stored};
 
 /// Runs a closure on a thread that may block.

@@ -20,7 +20,11 @@ use crate::manifest::{Layer, Manifest};
 use crate::pull::{Feed, Meter};
 use crate::store::{Staging, Store};
 use choose::choose_files;
+pub use download::Line;
 pub use folder::folder_files;
+
+/// Connections of all transfers together, unless somebody says otherwise.
+pub const CONNECTIONS: usize = 8;
 
 /// What the sources need to know about the machine.
 #[derive(Clone, Debug)]
@@ -51,18 +55,16 @@ pub struct Settings {
     pub certificates: Option<PathBuf>,
     /// Files in which docker and podman keep the credentials for registries, the first that knows a host counts.
     pub credentials: Vec<PathBuf>,
-    /// Connections of one pull at once, at most.
-    pub connections: usize,
     /// Bytes that one request asks for at first; more or less later, by the speed of the line.
     pub chunk: u64,
-    /// Bytes per second of all transfers together.
-    pub rate: Option<u64>,
     /// Bytes of the largest model that is pulled.
     pub limit: Option<u64>,
     /// The folder in which Hugging Face's tools keep repositories; only read.
     pub hub_cache: Option<PathBuf>,
     /// Other stores in our layout, such as Ollama's; only read.
     pub stores: Vec<PathBuf>,
+    /// Connections and bytes per second of all transfers together.
+    pub line: Line,
 }
 
 /// What the caller of a single pull or push says beyond the name.
@@ -94,12 +96,11 @@ impl Default for Settings {
             insecure: Vec::new(),
             certificates: None,
             credentials: Vec::new(),
-            connections: 8,
             chunk: 8 << 20,
-            rate: None,
             limit: None,
             hub_cache: None,
             stores: Vec::new(),
+            line: Line::new(CONNECTIONS, None),
         }
     }
 }

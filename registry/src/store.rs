@@ -3,7 +3,8 @@
 //! ```text
 //! manifests/<host>/<namespace>/<model>/<tag>   the manifest; its rename is the commit point
 //! blobs/sha256-<hex>                           never changed after its rename
-//! blobs/sha256-<hex>-partial                   a download that can be resumed, locked by its writer
+//! staging/sha256-<hex>                         a download that can be resumed, locked by its writer
+//! staging/sha256-<hex>.parts                   which of its bytes are there
 //! staging/                                     unnamed temporary files
 //! vecuna.lock                                  held while manifests change
 //! ```
@@ -11,6 +12,8 @@
 
 mod blobs;
 mod change;
+mod extents;
+mod journal;
 mod models;
 mod prune;
 mod pump;
@@ -23,6 +26,7 @@ use std::sync::Arc;
 use modelfiles::{Digest, Name};
 
 use crate::error::{Error, Result};
+pub(crate) use extents::Extents;
 pub(crate) use models::is_inside;
 pub use models::{GGUF_PATH, Stored};
 pub use pump::Pump;
@@ -59,8 +63,13 @@ impl Store {
         self.blobs().join(digest.file_name())
     }
 
+    /// Returns where a blob that is written here will lie.
+    fn own_blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.file_name())
+    }
+
     fn partial_path(&self, digest: &Digest) -> PathBuf {
-        self.blobs().join(format!("{}-partial", digest.file_name()))
+        self.staging_folder().join(digest.file_name())
     }
 
     fn manifest_path(&self, name: &Name) -> PathBuf {

@@ -158,7 +158,7 @@ impl Shared {
             target: target.clone(),
             host: headers.get("host").cloned().unwrap_or_default(),
             token: headers.get("authorization").cloned(),
-            range: range.and_then(|range| range.trim_end_matches('-').parse().ok()),
+            range: range.and_then(|range| range.split('-').next()?.parse().ok()),
             sent: Arc::default(),
         };
         self.state().seen.push(seen.clone());

@@ -50,7 +50,7 @@ fn resumes(machine: &Machine, hub: &Hub, weights: &[u8], known: usize) {
     assert_eq!(fs::read(machine.blob(MODEL, WEIGHTS)).unwrap(), weights);
     assert_eq!(machine.list(), ["hf.co/o/r:latest"]);
     machine.vector(MODEL);
-    let partials = machine.entries("blobs").into_iter().filter(|name| name.ends_with("-partial"));
+    let partials = machine.entries("staging").into_iter().filter(|name| name.starts_with("sha256"));
     assert_eq!(partials.count(), 0);
 }
 

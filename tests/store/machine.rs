@@ -168,8 +168,13 @@ impl Machine {
     /// Waits until the partial of these bytes has grown to a size.
     pub(super) fn wait_for_partial(&self, bytes: &[u8], size: usize) {
         let name = registry::digest_of(bytes).file_name();
-        let path = self.models().join("blobs").join(format!("{name}-partial"));
-        let has_grown = || fs::metadata(&path).is_ok_and(|file| file.len() >= size as u64);
+        let path = self.models().join("staging").join(format!("{name}.parts"));
+        // The journal's parts are in order here: one connection writes them.
+        let has_grown = || {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let ends = text.lines().filter_map(|line| line.split(' ').nth(1)?.parse().ok());
+            ends.max().unwrap_or(0) >= size
+        };
         wait_until(&format!("{size} bytes in {}", path.display()), has_grown);
     }
 }

@@ -98,8 +98,10 @@ impl Meter {
     }
 
     /// Tells the bytes that are here, unless that was told a moment ago.
+    ///
+    /// What was told is never taken back, also when a file has to be fetched anew.
     pub(crate) fn at(&mut self, completed: u64) {
-        self.line.completed = Some(completed);
+        self.line.completed = self.line.completed.max(Some(completed));
         if self.last.elapsed() >= INTERVAL {
             self.last = Instant::now();
             self.feed.put(self.line.clone());
@@ -110,6 +112,11 @@ impl Meter {
     pub(crate) fn done(&mut self, size: u64) {
         (self.line.total, self.line.completed) = (Some(size), Some(size));
         self.feed.put(self.line.clone());
+    }
+
+    /// Says something about the file that is no number.
+    pub(crate) fn say(&self, status: &str) {
+        self.feed.status(status);
     }
 
     /// Tells whether nobody listens any more.

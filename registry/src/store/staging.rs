@@ -1,26 +1,31 @@
-//! How do bytes become a blob? Written aside and hashed on the way, synced, then renamed.
+//! How do bytes become a blob? Written aside in any order, hashed on the way, synced, then renamed.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use modelfiles::Digest;
 use tempfile::TempPath;
 
 use super::blobs::open_plain;
+use super::extents::Extents;
+use super::journal::{self, Journal};
 use super::{Store, sync_folder};
 use crate::error::{Error, Result};
-use crate::hash::{Hasher, read_all};
+use crate::hash::Hasher;
+
+/// Bytes hashed at once.
+const BUFFER_BYTES: usize = 1 << 18;
 
 /// A blob in the making. Dropped before `finish`, it leaves nothing but a partial that can be resumed.
 pub struct Staging {
     store: Store,
-    file: File,
     place: Place,
-    hasher: Hasher,
-    size: u64,
     expected: Option<Digest>,
+    making: Arc<Making>,
 }
 
 enum Place {
@@ -28,6 +33,27 @@ enum Place {
     Temporary(TempPath),
     /// The partial of a known digest, locked as long as it is open.
     Partial(PathBuf),
+}
+
+/// What those that write parts of a blob share.
+pub(super) struct Making {
+    pub(super) file: File,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    held: Extents,
+    journal: Option<Journal>,
+    tag: Option<String>,
+    /// The hash of the bytes before `hashed`.
+    hasher: Hasher,
+    hashed: u64,
+    /// How often everything was thrown away.
+    restarts: u32,
+    /// Nobody writes any more, so whoever hashes along may stop.
+    is_quiet: bool,
 }
 
 impl Store {
@@ -39,15 +65,7 @@ impl Store {
             tempfile::Builder::new().prefix("blob-").tempfile_in(&folder)
         };
         let (file, path) = create().map_err(|cause| self.io(&folder, cause))?.into_parts();
-        let place = Place::Temporary(path);
-        Ok(Staging {
-            store: self.clone(),
-            file,
-            place,
-            hasher: Hasher::default(),
-            size: 0,
-            expected,
-        })
+        Ok(Staging::new(self, file, State::default(), Place::Temporary(path), expected))
     }
 
     /// Continues or begins the partial of a known digest; `None` while somebody else writes it.
@@ -55,7 +73,7 @@ impl Store {
         let path = self.partial_path(&digest);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let mut file = open_plain(&mut options, &path).map_err(|cause| self.io(&path, cause))?;
+        let file = open_plain(&mut options, &path).map_err(|cause| self.io(&path, cause))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -70,78 +88,286 @@ impl Store {
             self.unlink(&path)?;
             return Ok(None);
         }
-        let mut hasher = Hasher::default();
-        let size = read_all(&mut hasher, &mut file).map_err(|cause| self.io(&path, cause))?;
-        let place = Place::Partial(path);
-        Ok(Some(Staging { store: self.clone(), file, place, hasher, size, expected: Some(digest) }))
+        let opened = Journal::open(journal_path(&path), &file);
+        let (journal, told) = opened.map_err(|cause| self.io(&path, cause))?;
+        let state = State {
+            hashed: told.held.prefix(),
+            held: told.held,
+            journal: Some(journal),
+            tag: told.tag,
+            hasher: told.hasher,
+            ..State::default()
+        };
+        Ok(Some(Staging::new(self, file, state, Place::Partial(path), Some(digest))))
     }
 
-    /// Returns the size of the partial that somebody writes.
+    /// Returns how many bytes of a blob are here, by the word of who writes it.
     pub(crate) fn partial_size(&self, digest: &Digest) -> u64 {
-        fs::symlink_metadata(self.partial_path(digest)).map_or(0, |metadata| metadata.len())
+        journal::told(&journal_path(&self.partial_path(digest)))
     }
 }
 
 impl Staging {
+    fn new(
+        store: &Store,
+        file: File,
+        state: State,
+        place: Place,
+        expected: Option<Digest>,
+    ) -> Self {
+        let making = Making { file, state: Mutex::new(state), changed: Condvar::new() };
+        Self { store: store.clone(), place, expected, making: Arc::new(making) }
+    }
+
     /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|cause| self.io(cause))?;
-        self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
-        Ok(())
+        let at = self.held().end();
+        let write = || {
+            self.making.file.write_all_at(bytes, at)?;
+            let mut state = self.making.state();
+            if state.hashed == at {
+                state.hasher.update(bytes);
+                state.hashed += bytes.len() as u64;
+            }
+            let crc = if state.journal.is_some() { crc32fast::hash(bytes) } else { 0 };
+            state.note(at..at + bytes.len() as u64, crc)
+        };
+        write().map_err(|cause| self.io(cause))
     }
 
     /// Returns the number of bytes so far.
     pub fn size(&self) -> u64 {
-        self.size
+        self.held().total()
     }
 
-    /// Throws away all bytes so far.
-    pub(crate) fn restart(&mut self) -> Result<()> {
-        self.file.set_len(0).map_err(|cause| self.io(cause))?;
-        self.file.seek(SeekFrom::Start(0)).map_err(|cause| self.io(cause))?;
-        self.hasher = Hasher::default();
-        self.size = 0;
-        Ok(())
+    /// Returns the parts that are here.
+    pub(crate) fn held(&self) -> Extents {
+        self.making.state().held.clone()
+    }
+
+    /// Returns what the server called the version of the file that the parts are of.
+    pub(crate) fn tag(&self) -> Option<String> {
+        self.making.state().tag.clone()
+    }
+
+    /// Takes note of what the server calls the version of the file.
+    pub(crate) fn set_tag(&self, tag: &str) -> Result<()> {
+        let mut state = self.making.state();
+        state.tag = Some(tag.to_owned());
+        let told = state.journal.as_mut().map_or(Ok(()), |journal| journal.tag(tag));
+        drop(state);
+        told.map_err(|cause| self.io(cause))
+    }
+
+    /// Throws away all bytes so far. Nobody may be writing parts.
+    pub(crate) fn restart(&self) -> Result<()> {
+        let clear = || {
+            let mut state = self.making.state();
+            let mut journal = state.journal.take();
+            journal.as_mut().map_or(Ok(()), Journal::clear)?;
+            let restarts = state.restarts + 1;
+            *state = State { journal, restarts, ..State::default() };
+            self.making.file.set_len(0)
+        };
+        clear().map_err(|cause| self.io(cause))
+    }
+
+    /// Returns somebody who writes the part that begins here.
+    pub(super) fn scribe(&self, at: u64) -> Scribe {
+        Scribe { making: self.making.clone(), at, noted: at, crc: crc32fast::Hasher::new() }
+    }
+
+    /// Hashes along with those who write parts, until the returned guard is dropped. Must be called inside a
+    /// tokio runtime.
+    pub(crate) fn hash_along(&self) -> HashAlong {
+        let making = self.making.clone();
+        making.state().is_quiet = false;
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = making.hash_along() {
+                // `finish` reads these bytes again, and says what is wrong.
+                tracing::debug!(%error, "partial cannot be read");
+            }
+        });
+        HashAlong(self.making.clone())
     }
 
     /// Makes the bytes a blob, unless they are not what was expected: then nothing is left of them.
     pub fn finish(self) -> Result<(Digest, u64)> {
-        let got = self.hasher.clone().finish();
+        let (got, size) = self.making.finish().map_err(|cause| self.io(cause))?;
         if let Some(want) = self.expected
             && want != got
         {
             if let Place::Partial(path) = &self.place {
                 self.store.unlink(path)?;
+                self.forget();
             }
             return Err(Error::DigestMismatch { want, got });
         }
         self.settle(got)?;
-        Ok((got, self.size))
+        Ok((got, size))
     }
 
     fn settle(&self, digest: Digest) -> Result<()> {
-        let target = self.store.blob_path(&digest);
+        let target = self.store.own_blob_path(&digest);
         let source = match &self.place {
             Place::Temporary(path) => path.to_path_buf(),
             Place::Partial(path) => path.clone(),
         };
+        let file = &self.making.file;
         let settle = || {
-            self.file.set_permissions(Permissions::from_mode(0o644))?;
-            self.file.sync_all()?;
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            file.sync_all()?;
             fs::create_dir_all(self.store.blobs())?;
             fs::rename(source, &target)?;
             sync_folder(&self.store.blobs())
         };
-        settle().map_err(|cause| self.store.io(&target, cause))
+        settle().map_err(|cause| self.store.io(&target, cause))?;
+        self.forget();
+        Ok(())
     }
 
-    fn io(&self, cause: std::io::Error) -> Error {
+    /// Removes the journal, whose bytes are elsewhere or nowhere.
+    fn forget(&self) {
+        if let Some(journal) = &self.making.state().journal {
+            journal.remove();
+        }
+    }
+
+    pub(super) fn io(&self, cause: io::Error) -> Error {
         match &self.place {
             Place::Temporary(path) => self.store.io(path, cause),
             Place::Partial(path) => self.store.io(path, cause),
         }
     }
+}
+
+impl Drop for Staging {
+    /// A partial without a byte is not worth keeping.
+    fn drop(&mut self) {
+        if let Place::Partial(path) = &self.place
+            && self.size() == 0
+        {
+            drop(fs::remove_file(path));
+            self.forget();
+        }
+    }
+}
+
+impl State {
+    /// Takes note of a part that is written.
+    fn note(&mut self, part: Range<u64>, crc: u32) -> io::Result<()> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.add(&part, crc)?;
+        }
+        self.held.insert(part);
+        Ok(())
+    }
+}
+
+impl Making {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hashes what is there from the beginning on, as it grows.
+    fn hash_along(&self) -> io::Result<()> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut state = self.state();
+        while !state.is_quiet {
+            if state.held.prefix() <= state.hashed {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state = self.hash_on(state, &mut buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Hashes the next bytes, which must be there; the lock is open meanwhile.
+    fn hash_on<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        buffer: &mut [u8],
+    ) -> io::Result<MutexGuard<'a, State>> {
+        let (at, end) = (state.hashed, state.held.prefix());
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        let (mut hasher, restarts) = (state.hasher.clone(), state.restarts);
+        drop(state);
+        self.file.read_exact_at(&mut buffer[..wanted], at)?;
+        hasher.update(&buffer[..wanted]);
+        state = self.state();
+        // Only one hashes at a time; but the bytes may have been thrown away meanwhile.
+        if state.restarts == restarts {
+            (state.hasher, state.hashed) = (hasher, at + wanted as u64);
+        }
+        Ok(state)
+    }
+
+    /// Hashes what is left, and returns the digest and the size.
+    fn finish(&self) -> io::Result<(Digest, u64)> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut state = self.state();
+        if state.held.total() != state.held.prefix() {
+            return Err(io::Error::other("parts of the file are missing"));
+        }
+        while state.hashed < state.held.prefix() {
+            state = self.hash_on(state, &mut buffer)?;
+        }
+        Ok((state.hasher.clone().finish(), state.hashed))
+    }
+}
+
+/// Lets somebody hash along as long as it lives.
+pub(crate) struct HashAlong(Arc<Making>);
+
+impl Drop for HashAlong {
+    fn drop(&mut self) {
+        self.0.state().is_quiet = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Writes one part of a blob.
+pub(super) struct Scribe {
+    making: Arc<Making>,
+    at: u64,
+    /// What lies before this has been noted.
+    noted: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl Scribe {
+    /// Writes the next bytes, and returns how many wait to be noted. After an error, those before it count.
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> io::Result<u64> {
+        while !bytes.is_empty() {
+            let written = match self.making.file.write_at(bytes, self.at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.crc.update(&bytes[..written]);
+            self.at += written as u64;
+            bytes = &bytes[written..];
+        }
+        Ok(self.at - self.noted)
+    }
+
+    /// Takes note of what was written: from now on it counts.
+    pub(super) fn note(&mut self) -> io::Result<()> {
+        let crc = std::mem::take(&mut self.crc).finalize();
+        self.making.state().note(self.noted..self.at, crc)?;
+        self.noted = self.at;
+        self.making.changed.notify_all();
+        Ok(())
+    }
+}
+
+fn journal_path(partial: &Path) -> PathBuf {
+    partial.with_extension("parts")
 }
 
 fn is_same_file(file: &File, path: &PathBuf) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -186,14 +187,19 @@ impl Inner {
             return response;
         }
         let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
-        let start =
-            range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-        let start: Option<usize> = start.filter(|_| trick != Trick::CutThenIgnoreRange);
-        if start.is_some_and(|start| start >= bytes.len() || trick == Trick::CutThenRefuseRange) {
+        let parts = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+        let range = parts.and_then(|(start, end)| {
+            let end = end.parse().map_or(bytes.len(), |end: usize| (end + 1).min(bytes.len()));
+            Some(start.parse().ok()?..end)
+        });
+        let range = range.filter(|_| trick != Trick::CutThenIgnoreRange);
+        let is_outside = |range: &Range<usize>| range.start >= range.end;
+        let refuses = trick == Trick::CutThenRefuseRange;
+        if range.as_ref().is_some_and(|range| is_outside(range) || refuses) {
             return page(416);
         }
         let is_first = self.begun.lock().expect("no panic while locked").insert(name.to_owned());
-        send(bytes, start, trick, is_first)
+        send(bytes, range, trick, is_first)
     }
 }
 
@@ -214,12 +220,12 @@ fn entry(path: &str, bytes: &Bytes, listing: Listing, is_tree: bool) -> Value {
     }
 }
 
-fn send(bytes: &Bytes, start: Option<usize>, trick: Trick, is_first: bool) -> Response {
-    let rest = bytes.slice(start.unwrap_or(0)..);
+fn send(bytes: &Bytes, range: Option<Range<usize>>, trick: Trick, is_first: bool) -> Response {
+    let rest = bytes.slice(range.clone().unwrap_or(0..bytes.len()));
     let half = rest.slice(..rest.len() / 2);
     let mut response = Response::builder();
-    if let Some(start) = start {
-        let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
+    if let Some(Range { start, end }) = range {
+        let range = format!("bytes {start}-{}/{}", end - 1, bytes.len());
         response = response.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, range);
     }
     if !matches!(trick, Trick::Short | Trick::Long) {

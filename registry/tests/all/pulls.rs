@@ -126,11 +126,11 @@ async fn survives_what_lines_and_servers_do() {
 async fn refuses_what_is_not_the_file() {
     refuses(Trick::Wrong, "digest mismatch, file must be downloaded again: want sha256:", false)
         .await;
-    refuses(Trick::Page(403), "unauthorized: ", true).await;
-    refuses(Trick::Page(404), "file does not exist", true).await;
-    refuses(Trick::Page(500), "500 Internal Server Error", true).await;
+    refuses(Trick::Page(403), "unauthorized: ", false).await;
+    refuses(Trick::Page(404), "file does not exist", false).await;
+    refuses(Trick::Page(500), "500 Internal Server Error", false).await;
     refuses(Trick::Long, "more bytes than it announced", true).await;
-    refuses(Trick::Empty, "cannot be reached: ", true).await;
+    refuses(Trick::Empty, "cannot be reached: ", false).await;
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn a_broken_line_is_resumed_by_range() {
 async fn a_killed_pull_is_resumed_from_its_partial() {
     let hub = Hub::start(model(), Listing::Full).await;
     let world = World::of(&hub);
-    fs::write(world.partial(&weights()), &weights()[..1_000_000]).unwrap();
+    world.leave_partial(&weights(), &weights()[..1_000_000]);
     world.pull("o/r").await.model();
     let ranges: Vec<_> = hub.seen(WEIGHTS).into_iter().map(|seen| seen.range).collect();
     assert_eq!(ranges, [Some("bytes=1000000-".to_owned())]);
@@ -162,7 +162,7 @@ async fn a_partial_that_is_complete_damaged_or_too_long() {
     ] {
         let hub = Hub::start(model(), Listing::Full).await;
         let world = World::of(&hub);
-        fs::write(world.partial(&weights()), &partial).unwrap();
+        world.leave_partial(&weights(), &partial);
         let told = world.pull("o/r").await;
         assert_eq!(world.read(told.model(), WEIGHTS), weights());
         assert_eq!(hub.seen(WEIGHTS).len(), requests, "{}", partial.len());

@@ -68,9 +68,17 @@ impl World {
         names
     }
 
+    /// Returns where the parts of a download that can go on lie.
     pub(crate) fn partial(&self, bytes: &[u8]) -> PathBuf {
-        let digest = registry::digest_of(bytes);
-        self.store.root().join("blobs").join(format!("{}-partial", digest.file_name()))
+        self.store.root().join("staging").join(registry::digest_of(bytes).file_name())
+    }
+
+    /// Leaves a partial as a killed pull does, which says that all its bytes are true.
+    pub(crate) fn leave_partial(&self, of: &[u8], bytes: &[u8]) {
+        let path = self.partial(of);
+        fs::write(&path, bytes).expect("a partial");
+        let line = format!("0 {} {:08x}\n", bytes.len(), crc32fast::hash(bytes));
+        fs::write(path.with_extension("parts"), line).expect("a journal");
     }
 }
 
