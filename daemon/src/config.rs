@@ -99,6 +99,10 @@ pub struct Config {
     pub hub: Hub,
     /// The command that runs pip, when the one in the search path will not do.
     pub pip: Option<String>,
+    /// Bytes per second of all pulls and pushes together.
+    pub pull_rate: Option<u64>,
+    /// Bytes of the largest model that is pulled.
+    pub pull_limit: Option<u64>,
     /// Where systemd wants to be told that requests are taken.
     pub notify_socket: Option<String>,
     /// What could not be understood and was replaced by its default, for the log.
@@ -158,6 +162,8 @@ impl Config {
             ),
             hub: Hub::load(s, surroundings),
             pip: s.text("VECUNA_PIP"),
+            pull_rate: s.parse("VECUNA_PULL_RATE", memory::size),
+            pull_limit: s.parse("VECUNA_PULL_LIMIT", memory::size),
             notify_socket: (surroundings.variable)("NOTIFY_SOCKET"),
             warnings: settings.into_warnings(),
         })

@@ -6,6 +6,7 @@ mod flight;
 mod layers;
 mod plan;
 mod serve;
+mod warm;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

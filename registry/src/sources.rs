@@ -13,12 +13,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use modelfiles::library::MAIN_REVISION;
 use modelfiles::{Digest, Origin};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::{Layer, Manifest};
 use crate::pull::{Feed, Meter};
 use crate::store::{Staging, Store};
+pub(crate) use choose::GGUF_ENDING;
 use choose::choose_files;
 pub use download::Line;
 pub use folder::folder_files;
@@ -127,6 +129,8 @@ pub(crate) struct Offer {
 
 /// What makes a model.
 pub(crate) enum Content {
+    /// What is here already.
+    Current,
     /// Files of a repository; the manifest is written here.
     Files(Vec<Offered>),
     /// A manifest that lists its blobs.
@@ -145,6 +149,11 @@ pub(crate) trait Source: Send + Sync {
 }
 
 impl Offer {
+    /// Returns the offer of what is here already.
+    fn current() -> Self {
+        Self { content: Content::Current, ..Self::of_files(Vec::new(), Nothing) }
+    }
+
     /// Returns the offer of a repository's files.
     fn of_files(files: Vec<Offered>, source: impl Source + 'static) -> Self {
         Self { content: Content::Files(files), revision: None, source: Box::new(source) }
@@ -153,6 +162,7 @@ impl Offer {
     /// Returns the blobs to bring here.
     pub(crate) fn files(&self) -> Vec<Offered> {
         match &self.content {
+            Content::Current => Vec::new(),
             Content::Files(files) => files.clone(),
             Content::Manifest(_, manifest) => manifest.blobs().map(Offered::of_layer).collect(),
         }
@@ -166,6 +176,20 @@ impl Offer {
         meter: &mut Meter,
     ) -> Result<Staging> {
         self.source.fetch(file, staging, meter).await
+    }
+}
+
+/// The source of what is here already.
+struct Nothing;
+
+impl Source for Nothing {
+    fn fetch<'a>(
+        &'a self,
+        file: &'a Offered,
+        _staging: Staging,
+        _meter: &'a mut Meter,
+    ) -> BoxFuture<'a, Result<Staging>> {
+        Box::pin(async { Err(Error::NotOffered(file.path.clone())) })
     }
 }
 
@@ -186,15 +210,30 @@ pub(crate) fn describe(origin: &Origin) -> String {
     }
 }
 
-/// Asks a source for its files.
+/// Returns the place that a source is, as manifests made here name it.
+pub(crate) fn place(origin: &Origin) -> Option<String> {
+    match origin {
+        Origin::Hub { repo, revision } if revision == MAIN_REVISION => {
+            Some(format!("hf.co/{repo}"))
+        }
+        Origin::Hub { repo, revision } => Some(format!("hf.co/{repo}:{revision}")),
+        Origin::Pip { package, .. } => Some(format!("pip:{package}")),
+        // A folder says nothing about its version, and a registry's manifest has a digest.
+        Origin::Folder(_) | Origin::Registry { .. } => None,
+    }
+}
+
+/// Asks a source for its files. What it has may be `current`, which is here already.
 pub(crate) async fn resolve(
     origin: &Origin,
     settings: &Settings,
+    current: Option<&str>,
     store: &Store,
     feed: &Feed,
 ) -> Result<Offer> {
     match origin {
-        Origin::Hub { repo, revision } => hub::resolve(settings, repo, revision).await,
+        Origin::Pip { version, .. } if Some(version.as_str()) == current => Ok(Offer::current()),
+        Origin::Hub { repo, revision } => hub::resolve(settings, repo, revision, current).await,
         Origin::Pip { package, version } => {
             pip::resolve(settings, store, package, version, feed).await
         }

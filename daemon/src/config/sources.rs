@@ -8,6 +8,8 @@ impl Config {
         let mut settings = registry::Settings {
             offline: self.hub.offline,
             token: self.hub.token.clone(),
+            line: registry::Line::new(registry::CONNECTIONS, self.pull_rate),
+            limit: self.pull_limit,
             ..Default::default()
         };
         if let Some(endpoint) = &self.hub.endpoint {

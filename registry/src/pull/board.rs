@@ -30,7 +30,7 @@ pub struct Progress {
 pub(super) struct Board {
     version: u64,
     lines: Vec<(u64, Progress)>,
-    pub(super) outcome: Option<Result<Stored, Arc<Error>>>,
+    pub(super) outcome: Option<Result<Option<Stored>, Arc<Error>>>,
 }
 
 impl Board {
@@ -74,7 +74,12 @@ impl Feed {
         Meter { feed: self.clone(), line, last: Instant::now() }
     }
 
-    pub(super) fn land(&self, outcome: Result<Stored, Error>) {
+    /// Tells how much of a file is here.
+    pub(super) fn file(&self, status: &str, digest: Option<Digest>, total: Option<u64>, here: u64) {
+        self.put(Progress { status: status.to_owned(), digest, total, completed: Some(here) });
+    }
+
+    pub(super) fn land(&self, outcome: Result<Option<Stored>, Error>) {
         self.0.send_modify(|board| board.outcome = Some(outcome.map_err(Arc::new)));
     }
 

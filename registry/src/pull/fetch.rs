@@ -10,10 +10,12 @@ use super::Work;
 use super::board::Feed;
 use crate::blocking;
 use crate::error::{Error, Result};
-use crate::manifest::Layer;
-use crate::sources::{Offer, Offered};
+use crate::manifest::{Layer, media};
+use crate::sources::{GGUF_ENDING, Offer, Offered};
 use crate::store::{Staging, Store};
 
+/// A model with more files than this is none.
+const FILES_LIMIT: usize = 2_000;
 /// Files fetched at the same time.
 const PARALLEL: usize = 4;
 /// How often a blob that another process downloads is looked at.
@@ -44,29 +46,62 @@ impl Patience {
     }
 }
 
+/// What a pull would fetch of one file.
+pub(super) struct Need {
+    pub(super) file: Offered,
+    /// The bytes that are here.
+    pub(super) here: u64,
+}
+
+impl Need {
+    /// Returns the bytes to fetch, where the size is known.
+    pub(super) fn missing(&self) -> u64 {
+        self.file.size.unwrap_or(0).saturating_sub(self.here)
+    }
+}
+
+/// Returns what every offered file needs, unless it is more than may be pulled.
+pub(super) fn needs(work: &Work, offer: &Offer) -> Result<Vec<Need>> {
+    let here = |file: &Offered| match file.digest {
+        None => 0,
+        Some(digest) => {
+            work.store.size_of(&digest).unwrap_or_else(|| work.store.partial_size(&digest))
+        }
+    };
+    let files = offer.files();
+    if files.len() > FILES_LIMIT {
+        return Err(Error::Unusable(format!("the model has more than {FILES_LIMIT} files")));
+    }
+    let size = files.iter().filter_map(|file| file.size).fold(0, u64::saturating_add);
+    match work.settings.limit {
+        Some(limit) if size > limit => Err(Error::TooLarge { size, limit }),
+        _ => Ok(files.into_iter().map(|file| Need { here: here(&file), file }).collect()),
+    }
+}
+
 /// Brings every offered file into the store, and returns their layers in the order of their paths.
 pub(super) async fn fetch_all(work: &Work, offer: &Offer, feed: &Feed) -> Result<Vec<Layer>> {
-    let store = &work.store;
-    let missing =
-        |file: &&Offered| file.digest.is_none_or(|digest| store.size_of(&digest).is_none());
-    let here = |file: &Offered| file.digest.map_or(0, |digest| store.partial_size(&digest));
-    let files = offer.files();
-    let needed = files.iter().filter(missing);
-    let needed = needed.map(|file| file.size.unwrap_or(0).saturating_sub(here(file)));
-    store.check_space(needed.fold(0, u64::saturating_add))?;
-    let fetches: Vec<_> = files.iter().map(|file| fetch(store, offer, file, feed)).collect();
+    let needs = needs(work, offer)?;
+    work.store.check_space(needs.iter().map(Need::missing).fold(0, u64::saturating_add))?;
+    let fetches: Vec<_> = needs.iter().map(|need| fetch(&work.store, offer, need, feed)).collect();
     let mut layers: Vec<Layer> =
         stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await?;
     layers.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(layers)
 }
 
-async fn fetch(store: &Store, offer: &Offer, file: &Offered, feed: &Feed) -> Result<Layer> {
+async fn fetch(store: &Store, offer: &Offer, need: &Need, feed: &Feed) -> Result<Layer> {
+    // Others may have filled the disk meanwhile.
+    store.check_space(need.missing())?;
+    let file = &need.file;
     let blob = match file.digest {
         Some(digest) => fetch_known(store, offer, file, digest, feed).await?,
         None => fetch_unknown(store, offer, file, feed).await?,
     };
-    Ok(Layer::file(&file.path, blob))
+    Ok(match file.path.ends_with(GGUF_ENDING) {
+        true => Layer::new(media::GGUF, blob),
+        false => Layer::file(&file.path, blob),
+    })
 }
 
 /// Fetches a file whose digest only its bytes will tell.
@@ -145,6 +180,6 @@ async fn stage(store: &Store) -> Result<Staging> {
     blocking(move || store.stage(None)).await
 }
 
-fn pulling(digest: &Digest) -> String {
+pub(super) fn pulling(digest: &Digest) -> String {
     format!("pulling {}", digest.short())
 }

@@ -20,7 +20,7 @@ impl Flight {
     /// Starts the work of a pull.
     pub(super) fn start<F>(work: impl FnOnce(Feed) -> F) -> Arc<Self>
     where
-        F: Future<Output = Result<Stored>> + Send + 'static,
+        F: Future<Output = Result<Option<Stored>>> + Send + 'static,
     {
         let (sender, board) = watch::channel(Board::default());
         let feed = Feed::new(sender);
@@ -67,8 +67,8 @@ impl Pulling {
         }
     }
 
-    /// Waits for the end of the pull.
-    pub async fn finish(mut self) -> Result<Stored, Arc<Error>> {
+    /// Waits for the end of the pull, which has a model unless it was a dry run.
+    pub async fn finish(mut self) -> Result<Option<Stored>, Arc<Error>> {
         while self.next().await.is_some() {}
         let outcome = self.flight.board.borrow().outcome.clone();
         outcome.unwrap_or_else(|| Err(Arc::new(Error::Cancelled)))

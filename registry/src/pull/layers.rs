@@ -1,13 +1,14 @@
 //! What stands in the manifest beside the files? Parameters, licence and the description.
 
-use modelfiles::{Known, Name, Parameters};
+use modelfiles::{Digest, Known, Name, Parameters};
 use serde_json::Value;
 
 use super::board::Feed;
 use super::{Describe, Work};
 use crate::blocking;
 use crate::error::{Error, Result};
-use crate::manifest::{Layer, Manifest, media};
+use crate::hash::digest_of;
+use crate::manifest::{Layer, Manifest, annotation, media};
 use crate::store::{Store, Stored};
 
 /// The longest licence or model card that is looked at.
@@ -18,6 +19,7 @@ pub(super) async fn assemble(
     work: &Work,
     name: &Name,
     files: Vec<Layer>,
+    from: Option<(String, String)>,
     known: Option<&Known>,
     feed: &Feed,
 ) -> Result<Stored> {
@@ -32,7 +34,12 @@ pub(super) async fn assemble(
         let mut layers = files;
         layers.extend(params(&store, &parameters)?);
         layers.extend(licenses(&store, &layers, &license)?);
-        let manifest = Manifest::new(config, layers).to_bytes().map_err(Error::Corrupt)?;
+        let mut manifest = Manifest::new(config, layers);
+        if let Some((place, revision)) = from {
+            let pairs = [(annotation::SOURCE, place), (annotation::REVISION, revision)];
+            manifest.annotations = pairs.map(|(key, value)| (key.to_owned(), value)).into();
+        }
+        let manifest = manifest.to_bytes().map_err(Error::Corrupt)?;
         replace(&store, &name, &manifest, &feed)
     })
     .await
@@ -69,12 +76,21 @@ fn config(store: &Store, files: &[Layer], describe: &Describe) -> Result<Layer> 
 }
 
 fn params(store: &Store, parameters: &Parameters) -> Result<Option<Layer>> {
+    params_bytes(parameters)?.map(|bytes| put(store, media::PARAMS, &bytes)).transpose()
+}
+
+/// Returns the digest that the layer of parameters has, if there is one.
+pub(super) fn params_digest(parameters: &Parameters) -> Result<Option<Digest>> {
+    Ok(params_bytes(parameters)?.map(|bytes| digest_of(&bytes)))
+}
+
+fn params_bytes(parameters: &Parameters) -> Result<Option<Vec<u8>>> {
     if parameters.is_empty() {
         return Ok(None);
     }
     let value =
         serde_json::to_value(parameters).map_err(|error| Error::Corrupt(error.to_string()))?;
-    put(store, media::PARAMS, &json(&value)?).map(Some)
+    json(&value).map(Some)
 }
 
 /// Returns the licence files as licence layers, else the licence that is known by name.

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use modelfiles::human::bytes;
 use modelfiles::{Known, Name, Origin};
 use tokio::time::timeout;
 
 use super::board::Feed;
-use super::fetch::fetch_all;
+use super::fetch::{Need, fetch_all, needs};
 use super::plan::Plan;
-use super::{Work, layers};
+use super::{Work, layers, warm};
 use crate::blocking;
 use crate::error::{Attempt, Error, Result};
-use crate::sources::{self, Content, Offered};
+use crate::hash::digest_of;
+use crate::sources::{self, Content, Offer, Offered};
 use crate::store::Stored;
 
 /// How long a source may take to describe a model when no other waits.
@@ -19,13 +21,13 @@ const DESCRIBE_LIMIT: Duration = Duration::from_secs(60 * 60);
 /// How often blobs that a removal took away in the meantime are fetched again.
 const COMMITS: usize = 3;
 
-/// Pulls a model from the first source that can serve it.
+/// Pulls a model from the first source that can serve it; nothing after a dry run.
 pub(super) async fn run(
     work: &Work,
     name: &Name,
     plan: Result<Plan>,
     feed: &Feed,
-) -> Result<Stored> {
+) -> Result<Option<Stored>> {
     // Ollama's clients expect this line before every failure but those of the request.
     feed.status("pulling manifest");
     let Plan { origins, known } = plan?;
@@ -45,7 +47,7 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     /// Asks one source after the other.
-    async fn ask_in_turn(&self, mut origins: &[Origin]) -> Result<Stored> {
+    async fn ask_in_turn(&self, mut origins: &[Origin]) -> Result<Option<Stored>> {
         let mut attempts = Vec::new();
         while let [origin, rest @ ..] = origins {
             let place = sources::describe(origin);
@@ -72,21 +74,49 @@ impl Pull<'_> {
         if is_quick { self.work.settings.patience } else { DESCRIBE_LIMIT }
     }
 
-    async fn serve(&self, origin: &Origin, patience: Duration) -> Result<Stored> {
+    async fn serve(&self, origin: &Origin, patience: Duration) -> Result<Option<Stored>> {
         let Self { work, name, known, feed } = *self;
         let place = sources::describe(origin);
-        let offer = sources::resolve(origin, &work.settings, &work.store, feed);
+        if work.dry_run && matches!(origin, Origin::Pip { .. }) {
+            feed.status(&format!("would fetch {place}, whose size is known when it is here"));
+            return Ok(None);
+        }
+        let looking = (work.clone(), name.clone());
+        let here = blocking(move || Ok(warm::whole(&looking.0, &looking.1))).await?;
+        let current = here.as_ref().and_then(|stored| warm::revision(stored, origin, known));
+        let offer = sources::resolve(origin, &work.settings, current, &work.store, feed);
         let late = || Err(Error::unreachable(&place, "no answer in time"));
         let mut offer = timeout(patience, offer).await.unwrap_or_else(|_| late())?;
         if let Content::Files(files) = &mut offer.content {
             promise(files, known, &place)?;
         }
+        let here = here.filter(|stored| match &offer.content {
+            Content::Current => true,
+            Content::Files(_) => false,
+            Content::Manifest(bytes, _) => digest_of(bytes) == stored.digest,
+        });
         feed.status(&format!("pulling from {place}"));
+        if work.dry_run {
+            return rehearse(work, &offer, &place, here.is_some(), feed).map(|()| None);
+        }
+        match here {
+            Some(stored) => {
+                warm::tell(&stored, feed);
+                Ok(Some(stored))
+            }
+            None => self.bring(origin, &offer, &place).await.map(Some),
+        }
+    }
+
+    /// Fetches what is missing, and writes the manifest.
+    async fn bring(&self, origin: &Origin, offer: &Offer, place: &str) -> Result<Stored> {
+        let Self { work, name, known, feed } = *self;
+        let from = sources::place(origin).zip(offer.revision.clone());
         for _ in 0..COMMITS {
-            let files = fetch_all(work, &offer, feed).await?;
+            let files = fetch_all(work, offer, feed).await?;
             let stored = match &offer.content {
-                Content::Files(_) => layers::assemble(work, name, files, known, feed).await,
                 Content::Manifest(bytes, _) => layers::adopt(work, name, bytes.clone(), feed).await,
+                _ => layers::assemble(work, name, files, from.clone(), known, feed).await,
             };
             match stored {
                 Err(Error::MissingBlob(digest)) => {
@@ -101,6 +131,24 @@ impl Pull<'_> {
         }
         Err(Error::Corrupt(format!("blobs of '{name}' are removed while it is pulled")))
     }
+}
+
+/// Tells what would be fetched.
+fn rehearse(work: &Work, offer: &Offer, place: &str, is_here: bool, feed: &Feed) -> Result<()> {
+    let needs = if is_here { Vec::new() } else { needs(work, offer)? };
+    for need in &needs {
+        let Offered { path, size, digest } = &need.file;
+        let short = digest.map(|digest| digest.short().to_string()).unwrap_or_default();
+        let status = if path.is_empty() { &short } else { path };
+        feed.file(status, *digest, *size, need.here);
+    }
+    let missing: u64 = needs.iter().map(Need::missing).fold(0, u64::saturating_add);
+    let size = needs.iter().filter_map(|need| need.file.size).fold(0, u64::saturating_add);
+    feed.status(&match is_here {
+        true => format!("nothing to fetch from {place}"),
+        false => format!("would fetch {} of {} from {place}", bytes(missing), bytes(size)),
+    });
+    work.store.check_space(missing)
 }
 
 /// Says how all sources failed; one source speaks for itself.
@@ -137,7 +185,6 @@ mod tests {
     use modelfiles::{Digest, library};
 
     use super::*;
-    use crate::hash::digest_of;
 
     fn offered(path: &str, digest: Option<Digest>) -> Offered {
         Offered { path: path.to_owned(), size: None, digest }

@@ -33,6 +33,10 @@ const WEIGHTS: &[&str] = &[
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 ];
+/// How the names of models in one file end.
+pub(crate) const GGUF_ENDING: &str = ".gguf";
+/// Precisions of GGUF files in the order of preference: vectors that are right come before files that are small.
+const QUANTS: &[&str] = &["Q8_0", "F16", "BF16", "F32"];
 /// A repository with more files than this is not one model.
 const FILES_LIMIT: usize = 2_000;
 
@@ -58,6 +62,53 @@ where
         contents.insert(path, bytes);
     }
     Ok(Chosen { paths: choose(paths, &contents)?, guides: contents })
+}
+
+/// Tells whether a tag names a precision of GGUF files, such as `Q4_K_M`, rather than a revision.
+pub(super) fn is_quant(tag: &str) -> bool {
+    let tag = tag.to_ascii_uppercase();
+    let is_digit = |c: char| c.is_ascii_digit();
+    let rest = tag.strip_prefix("IQ").or(tag.strip_prefix("TQ")).or(tag.strip_prefix('Q'));
+    ["F16", "FP16", "BF16", "F32", "FP32", "MXFP4"].contains(&tag.as_str())
+        || rest.is_some_and(|rest| {
+            rest.starts_with(is_digit)
+                && rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        })
+}
+
+/// Chooses a model in one GGUF file: of the precision that is asked for, else of the best one.
+pub(super) fn choose_gguf(paths: &BTreeSet<String>, quant: Option<&str>) -> Result<String> {
+    let is_model = |path: &&String| {
+        let name = split(path).1.to_ascii_lowercase();
+        name.ends_with(GGUF_ENDING)
+            && !name.contains("mmproj")
+            && !name.contains("-of-0")
+            && is_inside(path)
+    };
+    let models: Vec<&String> = paths.iter().filter(is_model).collect();
+    let of = |quant: &str| models.iter().find(|path| quant_of(path).as_deref() == Some(quant));
+    if let Some(quant) = quant {
+        let quant = quant.to_ascii_uppercase().replace("FP", "F");
+        return of(&quant).map(|path| (*path).clone()).ok_or_else(|| {
+            let has: BTreeSet<String> = models.iter().filter_map(|path| quant_of(path)).collect();
+            let has: Vec<String> = has.into_iter().collect();
+            let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
+            Error::NotOffered(format!("the repository has no GGUF file of {quant}; it has {has}"))
+        });
+    }
+    let best = QUANTS.iter().find_map(|quant| of(quant)).or_else(|| models.first());
+    best.map(|path| (*path).clone()).ok_or_else(|| {
+        Error::Unusable("the repository has no GGUF file of a whole model".to_owned())
+    })
+}
+
+/// Returns the precision that a file's name ends with.
+fn quant_of(path: &str) -> Option<String> {
+    let name = split(path).1;
+    let stem = name.get(..name.len() - GGUF_ENDING.len())?.to_ascii_uppercase();
+    let starts = stem.match_indices(['-', '.', '_']).map(|(at, _)| &stem[at + 1..]);
+    let found = [stem.as_str()].into_iter().chain(starts).find(|end| is_quant(end))?;
+    Some(found.replace("FP", "F"))
 }
 
 /// Returns the files whose content decides which others are needed.
@@ -177,7 +228,7 @@ fn check(paths: &BTreeSet<String>, chosen: &BTreeSet<String>) -> Result<()> {
     } else if has("adapter_config.json") {
         "the repository is an adapter, not a whole model"
     } else if has(".gguf") {
-        "the repository holds GGUF files only, which cannot be pulled yet"
+        "the repository holds GGUF files only"
     } else {
         "the repository has no config.json with weights in safetensors or PyTorch form"
     };
@@ -331,17 +382,42 @@ mod tests {
     }
 
     #[test]
+    fn one_gguf_file() {
+        let choose = |files: &[&str], quant| {
+            let paths: BTreeSet<String> = files.iter().map(|&path| path.to_owned()).collect();
+            choose_gguf(&paths, quant).map_err(|error| error.to_string())
+        };
+        let files = [
+            "README.md",
+            "bge-m3-FP16.gguf",
+            "bge-m3-q4_k_m.gguf",
+            "bge-m3.Q8_0.gguf",
+            "big-Q8_0-00001-of-00002.gguf",
+            "mmproj-F32.gguf",
+        ];
+        assert_eq!(choose(&files, None).unwrap(), "bge-m3.Q8_0.gguf");
+        assert_eq!(choose(&files, Some("Q4_K_M")).unwrap(), "bge-m3-q4_k_m.gguf");
+        assert_eq!(choose(&files, Some("f16")).unwrap(), "bge-m3-FP16.gguf");
+        let error = choose(&files, Some("Q5_0")).unwrap_err();
+        assert!(error.ends_with("no GGUF file of Q5_0; it has F16, Q4_K_M, Q8_0"), "{error}");
+        assert_eq!(choose(&["x.gguf"], None).unwrap(), "x.gguf");
+        assert!(choose(&["x.txt"], None).is_err());
+        for tag in ["Q8_0", "q4_k_m", "IQ4_XS", "F16", "bf16"] {
+            assert!(is_quant(tag), "{tag}");
+        }
+        for tag in ["main", "v1.5", "latest", "Quick", "q", "1.5", "F16-x"] {
+            assert!(!is_quant(tag), "{tag}");
+        }
+    }
+
+    #[test]
     fn says_what_is_missing() {
         check(
             &["config.json"],
             &[],
             &["the repository has no config.json with weights in safetensors or PyTorch form"],
         );
-        check(
-            &["q4.gguf"],
-            &[],
-            &["the repository holds GGUF files only, which cannot be pulled yet"],
-        );
+        check(&["q4.gguf"], &[], &["the repository holds GGUF files only"]);
         check(
             &["adapter_config.json", "adapter_model.safetensors"],
             &[],

@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::BoxFuture;
 use hf_hub::{HFClient, HFError};
 use modelfiles::Digest;
+use modelfiles::library::MAIN_REVISION;
 use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use tokio::time::timeout;
 
+use super::choose::{choose_gguf, is_quant};
 use super::download::{Access, Download, Small, authorised, root_cause};
-use super::{Offer, Offered, Settings, Source, choose_files, http};
+use super::{GGUF_ENDING, Offer, Offered, Settings, Source, choose_files, http};
 use crate::error::{Error, Result};
 use crate::pull::Meter;
 use crate::store::Staging;
@@ -67,18 +69,29 @@ pub(super) fn describe(repo: &str, revision: &str) -> String {
 }
 
 /// Pins the revision to a commit and chooses the files to fetch.
-pub(super) async fn resolve(settings: &Settings, repo: &str, revision: &str) -> Result<Offer> {
+pub(super) async fn resolve(
+    settings: &Settings,
+    repo: &str,
+    revision: &str,
+    current: Option<&str>,
+) -> Result<Offer> {
     if settings.offline {
         return Err(Error::unreachable("the hub", "HF_HUB_OFFLINE is set"));
     }
     let endpoint = Url::parse(&settings.endpoint)
         .map_err(|error| Error::unreachable(&settings.endpoint, error.to_string()))?;
     let client = http::client(settings, &endpoint)?;
+    // A tag such as Q8_0 is not a revision, but a choice among the GGUF files of the newest one.
+    let quant = is_quant(revision).then_some(revision);
+    let revision = quant.map_or(revision, |_| MAIN_REVISION);
     let commit = pin(settings, client.clone(), repo, revision).await?;
+    if Some(commit.as_str()) == current {
+        return Ok(Offer::current());
+    }
     let (repo, settings) = (repo.to_owned(), settings.clone());
     let guides = BTreeMap::new();
     let mut repository = Repository { client, settings, endpoint, repo, commit, guides };
-    let files = repository.choose().await?;
+    let files = repository.choose(quant).await?;
     let revision = Some(repository.commit.clone());
     Ok(Offer { revision, ..Offer::of_files(files, repository) })
 }
@@ -120,13 +133,24 @@ impl Repository {
         download.run(staging, meter).await
     }
 
-    async fn choose(&mut self) -> Result<Vec<Offered>> {
+    async fn choose(&mut self, quant: Option<&str>) -> Result<Vec<Offered>> {
         let offered = self.list().await?;
         let paths: BTreeSet<String> = offered.keys().cloned().collect();
         let repository = &*self;
-        let chosen = choose_files(&paths, |path| repository.guide(path)).await?;
-        self.guides = chosen.guides;
-        Ok(chosen.paths.iter().filter_map(|path| offered.get(path).cloned()).collect())
+        let chosen = match quant {
+            Some(_) => vec![choose_gguf(&paths, quant)?],
+            None => match choose_files(&paths, |path| repository.guide(path)).await {
+                Ok(chosen) => {
+                    self.guides = chosen.guides;
+                    chosen.paths
+                }
+                Err(Error::Unusable(_)) if paths.iter().any(|p| p.ends_with(GGUF_ENDING)) => {
+                    vec![choose_gguf(&paths, None)?]
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(chosen.iter().filter_map(|path| offered.get(path).cloned()).collect())
     }
 
     async fn guide(&self, path: String) -> Result<Vec<u8>> {

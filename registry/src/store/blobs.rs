@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use modelfiles::Digest;
 use rustix::fs::OFlags;
@@ -11,12 +12,21 @@ use rustix::fs::OFlags;
 use super::Store;
 use crate::error::{Error, Result};
 use crate::hash::{Hasher, digest_of, read_all};
+use crate::manifest::Layer;
 
 impl Store {
     /// Returns the size of a blob, if the store holds it as a regular file.
     pub fn size_of(&self, digest: &Digest) -> Option<u64> {
         let metadata = fs::symlink_metadata(self.blob_path(digest)).ok()?;
         metadata.is_file().then_some(metadata.len())
+    }
+
+    /// Tells whether a blob can be taken for whole without being read: it has not changed since its manifest was
+    /// written.
+    pub fn is_trusted(&self, layer: &Layer, since: SystemTime) -> bool {
+        let Ok(file) = self.open_blob(&layer.digest) else { return false };
+        let Ok(metadata) = file.metadata() else { return false };
+        metadata.len() == layer.size && metadata.modified().is_ok_and(|modified| modified <= since)
     }
 
     /// Returns the bytes of a blob that is at most `limit` bytes long.

@@ -74,12 +74,9 @@ impl Store {
 
     /// Returns the files of a model in repository layout: path → blob. A model in one GGUF file is [`GGUF_PATH`].
     pub fn files(&self, model: &Stored) -> Result<BTreeMap<String, PathBuf>> {
-        let manifest = &model.manifest;
-        let gguf = manifest
-            .layers_of(media::GGUF)
-            .map(|layer| Layer { name: Some(GGUF_PATH.to_owned()), ..layer.clone() });
-        let gguf: Vec<Layer> = gguf.collect();
-        let files = self.layer_files(manifest.layers_of(media::FILE).chain(&gguf));
+        let is_file =
+            |layer: &&Layer| [media::FILE, media::GGUF].contains(&layer.media_type.as_str());
+        let files = self.layer_files(model.manifest.layers.iter().filter(is_file));
         files.map_err(|error| match error {
             // Who removes a blob has removed its model before.
             Error::MissingBlob(_) if self.read(&model.name).is_err() => {
@@ -95,7 +92,8 @@ impl Store {
     ) -> Result<BTreeMap<String, PathBuf>> {
         let mut files = BTreeMap::new();
         for layer in layers {
-            let path = layer.name.as_deref().unwrap_or_default();
+            let whole = (layer.media_type == media::GGUF).then_some(GGUF_PATH);
+            let path = whole.or(layer.name.as_deref()).unwrap_or_default();
             if !is_inside(path) {
                 return Err(Error::Corrupt(format!(
                     "file name '{}' is not allowed",

@@ -219,11 +219,10 @@ impl Staging {
             file.sync_all()?;
             fs::create_dir_all(self.store.blobs())?;
             fs::rename(source, &target)?;
+            self.forget();
             sync_folder(&self.store.blobs())
         };
-        settle().map_err(|cause| self.store.io(&target, cause))?;
-        self.forget();
-        Ok(())
+        settle().map_err(|cause| self.store.io(&target, cause))
     }
 
     /// Removes the journal, whose bytes are elsewhere or nowhere.

@@ -18,8 +18,6 @@ use futures_util::{StreamExt, stream};
 use registry::digest_of;
 use serde_json::{Value, json};
 
-pub(crate) const COMMIT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-
 /// What the hub does wrong with one file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Trick {
@@ -92,11 +90,14 @@ pub(crate) enum Listing {
 
 pub(crate) struct Hub {
     pub(crate) endpoint: String,
+    /// What the revision stands for; other files are another commit.
+    pub(crate) commit: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 struct Inner {
     files: Files,
+    commit: String,
     listing: Listing,
     port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -109,10 +110,20 @@ impl Hub {
         let port = listener.local_addr().expect("an address").port();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let begun = Mutex::default();
-        let inner = Arc::new(Inner { files, listing, port, seen: seen.clone(), begun });
+        let digests =
+            files.0.iter().map(|(path, (bytes, _))| path.clone() + &digest_of(bytes).hex());
+        let commit = digest_of(digests.collect::<String>().as_bytes()).hex()[..40].to_owned();
+        let inner = Arc::new(Inner {
+            files,
+            commit: commit.clone(),
+            listing,
+            port,
+            seen: seen.clone(),
+            begun,
+        });
         let router = Router::new().fallback(answer).with_state(inner);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { endpoint: format!("http://127.0.0.1:{port}/mirror"), seen }
+        Self { endpoint: format!("http://127.0.0.1:{port}/mirror"), commit, seen }
     }
 
     /// Returns the requests for a file.
@@ -133,7 +144,7 @@ async fn answer(State(hub): State<Arc<Inner>>, request: Request) -> Response {
         host: text(HOST).unwrap_or_default(),
     };
     hub.seen.lock().expect("no panic while locked").push(seen);
-    let resolve = format!("/mirror/o/r/resolve/{COMMIT}/");
+    let resolve = format!("/mirror/o/r/resolve/{}/", hub.commit);
     if let Some(file) = path.strip_prefix(&resolve).or_else(|| path.strip_prefix("/content/")) {
         return hub.file(file, headers, path.starts_with("/content/"));
     }
@@ -161,7 +172,7 @@ impl Inner {
                     entry(path, bytes, listing, is_tree)
                 };
                 let files: Vec<_> = self.files.0.iter().map(describe).collect();
-                let info = json!({"id": "o/r", "sha": COMMIT, "siblings": files});
+                let info = json!({"id": "o/r", "sha": self.commit, "siblings": files});
                 Response::new(Body::from(if is_tree { json!(files) } else { info }.to_string()))
             }
         }

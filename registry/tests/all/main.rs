@@ -5,4 +5,5 @@ mod hub;
 mod pulls;
 mod sources;
 mod store;
+mod warm;
 mod world;

@@ -240,7 +240,7 @@ async fn the_token_stays_with_the_hub() {
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0].token.as_deref(), Some("Bearer secret"));
     assert!(seen[1].host.starts_with("localhost") && seen[1].token.is_none(), "{:?}", seen[1]);
-    assert!(hub.seen(crate::hub::COMMIT).iter().all(|seen| seen.token.is_some()));
+    assert!(hub.seen(&hub.commit).iter().all(|seen| seen.token.is_some()));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use modelfiles::{Name, Origin};
-use registry::{Error, Files, Progress, Puller, Settings, Store, Stored};
+use registry::{Error, Files, Options, Progress, Puller, Settings, Store, Stored};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -23,7 +23,7 @@ pub(crate) struct World {
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) lines: Vec<Progress>,
-    pub(crate) outcome: Result<Stored, Arc<Error>>,
+    pub(crate) outcome: Result<Option<Stored>, Arc<Error>>,
 }
 
 impl World {
@@ -46,6 +46,11 @@ impl World {
 
     pub(crate) async fn pull_from(&self, text: &str, origins: Vec<Origin>) -> Told {
         told(self.puller.pull_from(&name(text), origins)).await
+    }
+
+    pub(crate) async fn rehearse(&self, text: &str) -> Told {
+        let options = Options { dry_run: true, ..Options::default() };
+        told(self.puller.pull_with(&name(text), options)).await
     }
 
     /// Pulls and expects an error; nothing of the model may be visible.
@@ -85,7 +90,8 @@ impl World {
 impl Told {
     pub(crate) fn model(&self) -> &Stored {
         match &self.outcome {
-            Ok(model) => model,
+            Ok(Some(model)) => model,
+            Ok(None) => panic!("no model: {:?}", self.statuses()),
             Err(error) => panic!("{error}: {:?}", self.statuses()),
         }
     }

@@ -49,11 +49,11 @@ fn find<'a>(
     name: &str,
     revision: &str,
 ) -> Option<(&'a str, &'a Files)> {
-    let is_it = |key: &str| {
+    let is_it = |key: &str, files: &Files| {
         let wanted = key.strip_prefix(&format!("{owner}/{name}@"));
-        wanted == Some(revision) || wanted.is_some() && commit(key) == revision
+        wanted == Some(revision) || wanted.is_some() && commit(key, files) == revision
     };
-    let found = repositories.iter().find(|(key, _)| is_it(key));
+    let found = repositories.iter().find(|(key, files)| is_it(key, files));
     found.map(|(key, files)| (key.as_str(), files))
 }
 
@@ -70,9 +70,12 @@ fn file(bytes: &[u8], start: Option<usize>, trick: Option<Trick>) -> Answer {
     }
 }
 
-/// Returns the commit that a revision stands for.
-fn commit(key: &str) -> String {
-    registry::digest_of(key.as_bytes()).hex()[..40].to_owned()
+/// Returns the commit that a revision stands for; other files are another commit.
+fn commit(key: &str, files: &Files) -> String {
+    let digests =
+        files.iter().map(|(path, bytes)| path.clone() + &registry::digest_of(bytes).hex());
+    let all = digests.collect::<String>() + key;
+    registry::digest_of(all.as_bytes()).hex()[..40].to_owned()
 }
 
 fn listing(key: &str, files: &Files, with_blobs: bool) -> Vec<u8> {
@@ -88,7 +91,7 @@ fn listing(key: &str, files: &Files, with_blobs: bool) -> Vec<u8> {
         entry
     };
     let siblings: Vec<Value> = files.iter().map(entry).collect();
-    json!({ "id": key, "sha": commit(key), "siblings": siblings }).to_string().into_bytes()
+    json!({ "id": key, "sha": commit(key, files), "siblings": siblings }).to_string().into_bytes()
 }
 
 fn ok(body: Vec<u8>) -> Answer {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs::File, io::Read as _, sync::Arc};
 
 use axum::{body::Body, extract::State};
 use modelfiles::{Digest, Name, Parameters, Recipe, Value, parameters};
-use registry::{GGUF_PATH, Layer, Manifest, media};
+use registry::{GGUF_PATH, Layer, Manifest, Options, media};
 
 use super::{Reply, bytes, events, events::Events, model, pull};
 use crate::{
@@ -159,7 +159,7 @@ async fn base_model(app: &Arc<App>, from: &str, events: &Events) -> Result<Manif
         Err(Error::NotFound(_)) => {}
         Err(error) => return Err(error),
     }
-    pull::follow(Arc::clone(app), name, events.clone()).await?;
+    pull::follow(Arc::clone(app), name, Options::default(), events.clone()).await?;
     Ok(app.find(from, missing).await?.manifest)
 }
 

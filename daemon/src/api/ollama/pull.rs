@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{body::Body, extract::State};
 use modelfiles::Name;
-use registry::Progress;
+use registry::{Options, Progress};
 use serde_json::{Value, json};
 
 use super::{Reply, bytes, events, events::Events, model};
@@ -20,9 +20,11 @@ pub(crate) async fn pull(State(app): State<Arc<App>>, request: Body) -> Reply {
     let object = json::object("api.PullRequest", &body)?;
     let name = local_name(&model(&object)?)?;
     let streamed = object.boolean("stream")?.unwrap_or(true);
+    let is_on = |key| object.boolean(key).map(Option::unwrap_or_default);
+    let options = Options { insecure: is_on("insecure")?, dry_run: is_on("dry_run")? };
     drop(object);
     let name = app.blocking(move |app| Ok(spelled(app, name))).await?;
-    events::answer(streamed, |events| follow(app, name, events)).await
+    events::answer(streamed, move |events| follow(app, name, options, events)).await
 }
 
 /// Returns the name as the model that has it already spells it.
@@ -31,8 +33,13 @@ fn spelled(app: &App, name: Name) -> Name {
 }
 
 /// Tells the progress of a pull until it ends or nobody listens; the last listener's going ends it.
-pub(super) async fn follow(app: Arc<App>, name: Name, events: Events) -> Result<(), Error> {
-    let mut pulling = app.puller.pull(&name);
+pub(super) async fn follow(
+    app: Arc<App>,
+    name: Name,
+    options: Options,
+    events: Events,
+) -> Result<(), Error> {
+    let mut pulling = app.puller.pull_with(&name, options);
     loop {
         let progress = tokio::select! {
             progress = pulling.next() => progress,
@@ -43,7 +50,9 @@ pub(super) async fn follow(app: Arc<App>, name: Name, events: Events) -> Result<
     }
     match pulling.finish().await {
         Ok(stored) => {
-            tracing::info!(model = %stored.name, "pulled");
+            if let Some(stored) = stored {
+                tracing::info!(model = %stored.name, "pulled");
+            }
             Ok(())
         }
         Err(error) => {
