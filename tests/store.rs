@@ -9,5 +9,6 @@ mod models;
 mod names;
 mod sharing;
 mod space;
+mod storm;
 mod strangers;
 mod untrusted;

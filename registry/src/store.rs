@@ -5,6 +5,7 @@
 //! blobs/sha256-<hex>                           never changed after its rename
 //! staging/sha256-<hex>                         a download that can be resumed, locked by its writer
 //! staging/sha256-<hex>.parts                   which of its bytes are there
+//! staging/pin-*                                digests that somebody still needs, locked by him
 //! staging/                                     unnamed temporary files
 //! vecuna.lock                                  held while manifests change
 //! ```
@@ -15,6 +16,7 @@ mod change;
 mod extents;
 mod journal;
 mod models;
+mod pins;
 mod prune;
 mod pump;
 mod staging;
@@ -29,6 +31,7 @@ use crate::error::{Error, Result};
 pub(crate) use extents::Extents;
 pub(crate) use models::is_inside;
 pub use models::{GGUF_PATH, Stored};
+pub use pins::Pin;
 pub use pump::Pump;
 pub use staging::Staging;
 

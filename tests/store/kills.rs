@@ -88,11 +88,13 @@ fn before_the_manifest() {
     let (weights, count) = (files[WEIGHTS].clone(), files.len());
     let hub = Hub::start(&[("o/r@main", files)]);
     let machine = Machine::new(&hub);
-    machine.store();
+    hub.hold("/tokenizer.json", None);
+    let pull = machine.begin(&format!("pull {MODEL}"));
+    hub.wait_until_held();
     // Who writes the manifest waits for this lock.
     let lock = File::create(machine.models().join("vecuna.lock")).unwrap();
     lock.lock().unwrap();
-    let pull = machine.begin(&format!("pull {MODEL}"));
+    hub.release();
     // The description of the model is the last blob.
     wait_until("all blobs", || machine.entries("blobs").len() == count + 1);
     kill(pull);

@@ -1,5 +1,6 @@
 //! How do the offered files get into the store? Kept, resumed or fetched, a few at a time.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -12,7 +13,7 @@ use crate::blocking;
 use crate::error::{Error, Result};
 use crate::manifest::{Layer, media};
 use crate::sources::{GGUF_ENDING, Offer, Offered};
-use crate::store::{Staging, Store};
+use crate::store::{Pin, Staging, Store};
 
 /// A model with more files than this is none.
 const FILES_LIMIT: usize = 2_000;
@@ -80,23 +81,35 @@ pub(super) fn needs(work: &Work, offer: &Offer) -> Result<Vec<Need>> {
 }
 
 /// Brings every offered file into the store, and returns their layers in the order of their paths.
-pub(super) async fn fetch_all(work: &Work, offer: &Offer, feed: &Feed) -> Result<Vec<Layer>> {
+pub(super) async fn fetch_all(
+    work: &Work,
+    offer: &Offer,
+    pin: &Mutex<Pin>,
+    feed: &Feed,
+) -> Result<Vec<Layer>> {
     let needs = needs(work, offer)?;
     work.store.check_space(needs.iter().map(Need::missing).fold(0, u64::saturating_add))?;
-    let fetches: Vec<_> = needs.iter().map(|need| fetch(&work.store, offer, need, feed)).collect();
+    let fetches: Vec<_> =
+        needs.iter().map(|need| fetch(&work.store, offer, need, pin, feed)).collect();
     let mut layers: Vec<Layer> =
         stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await?;
     layers.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(layers)
 }
 
-async fn fetch(store: &Store, offer: &Offer, need: &Need, feed: &Feed) -> Result<Layer> {
+async fn fetch(
+    store: &Store,
+    offer: &Offer,
+    need: &Need,
+    pin: &Mutex<Pin>,
+    feed: &Feed,
+) -> Result<Layer> {
     // Others may have filled the disk meanwhile.
     store.check_space(need.missing())?;
     let file = &need.file;
     let blob = match file.digest {
         Some(digest) => fetch_known(store, offer, file, digest, feed).await?,
-        None => fetch_unknown(store, offer, file, feed).await?,
+        None => fetch_unknown(store, offer, file, pin, feed).await?,
     };
     Ok(match file.path.ends_with(GGUF_ENDING) {
         true => Layer::new(media::GGUF, blob),
@@ -109,12 +122,14 @@ async fn fetch_unknown(
     store: &Store,
     offer: &Offer,
     file: &Offered,
+    pin: &Mutex<Pin>,
     feed: &Feed,
 ) -> Result<(Digest, u64)> {
     let mut meter = feed.meter(&format!("pulling {}", file.path), None, file.size);
     let staging = stage(store).await?;
     let staging = offer.fetch(file, staging, &mut meter).await?;
     let (digest, size) = blocking(move || staging.finish()).await?;
+    pin.lock().unwrap_or_else(PoisonError::into_inner).add(digest)?;
     feed.meter(&pulling(&digest), Some(digest), None).done(size);
     Ok((digest, size))
 }

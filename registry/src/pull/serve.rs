@@ -1,5 +1,6 @@
 //! Which source serves a model? Each in its turn, until one can.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use modelfiles::human::bytes;
@@ -112,8 +113,11 @@ impl Pull<'_> {
     async fn bring(&self, origin: &Origin, offer: &Offer, place: &str) -> Result<Stored> {
         let Self { work, name, known, feed } = *self;
         let from = sources::place(origin).zip(offer.revision.clone());
+        let (store, files) = (work.store.clone(), offer.files());
+        let digests = files.into_iter().filter_map(|file| file.digest);
+        let pin = Mutex::new(blocking(move || store.pin(digests)).await?);
         for _ in 0..COMMITS {
-            let files = fetch_all(work, offer, feed).await?;
+            let files = fetch_all(work, offer, &pin, feed).await?;
             let stored = match &offer.content {
                 Content::Manifest(bytes, _) => layers::adopt(work, name, bytes.clone(), feed).await,
                 _ => layers::assemble(work, name, files, from.clone(), known, feed).await,

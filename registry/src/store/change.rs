@@ -79,9 +79,9 @@ impl Store {
         Ok(())
     }
 
-    /// Returns every digest that a manifest names, or `None` when a manifest cannot be read.
+    /// Returns every digest that a manifest names or somebody holds, or `None` when a manifest cannot be read.
     pub(super) fn referenced(&self) -> Result<Option<HashSet<Digest>>> {
-        let mut used = HashSet::new();
+        let mut used = self.pinned();
         let (names, is_complete) = self.all_names()?;
         if !is_complete {
             tracing::warn!("no blob is removed while a folder of manifests is unreadable");

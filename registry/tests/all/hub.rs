@@ -10,7 +10,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, HOST, LOCATION, RANGE};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HOST, LOCATION, RANGE, RETRY_AFTER,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
@@ -46,6 +48,14 @@ pub(crate) enum Trick {
     Long,
     /// Takes a while between two pieces.
     Slow,
+    /// Cuts the first transfer, and calls the file another version afterwards.
+    CutThenRetag,
+    /// Asks the first time to come back in a second.
+    Later,
+    /// Sends the client to an address that it should not ask.
+    RedirectTo(&'static str),
+    /// Sends a few bytes now and then.
+    Crawl,
 }
 
 /// One request that was seen.
@@ -192,6 +202,11 @@ impl Inner {
         if let Trick::Page(status) = trick {
             return page(status);
         }
+        if let Trick::RedirectTo(target) = trick {
+            let mut response = page(302);
+            response.headers_mut().insert(LOCATION, HeaderValue::from_static(target));
+            return response;
+        }
         if trick == Trick::Gated {
             let mut response = page(403);
             response.headers_mut().insert("x-error-code", HeaderValue::from_static("GatedRepo"));
@@ -210,6 +225,11 @@ impl Inner {
             return page(416);
         }
         let is_first = self.begun.lock().expect("no panic while locked").insert(name.to_owned());
+        if trick == Trick::Later && is_first {
+            let mut response = page(503);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            return response;
+        }
         send(bytes, range, trick, is_first)
     }
 }
@@ -239,14 +259,23 @@ fn send(bytes: &Bytes, range: Option<Range<usize>>, trick: Trick, is_first: bool
         let range = format!("bytes {start}-{}/{}", end - 1, bytes.len());
         response = response.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, range);
     }
+    if trick == Trick::CutThenRetag {
+        response = response.header(ETAG, if is_first { "\"one\"" } else { "\"two\"" });
+    }
     if !matches!(trick, Trick::Short | Trick::Long) {
         response = response.header(CONTENT_LENGTH, rest.len());
     }
     let cut = || Err(io::Error::other("cut"));
     let body = match trick {
-        Trick::Cut | Trick::CutThenIgnoreRange | Trick::CutThenRefuseRange if is_first => {
+        Trick::Cut
+        | Trick::CutThenIgnoreRange
+        | Trick::CutThenRefuseRange
+        | Trick::CutThenRetag
+            if is_first =>
+        {
             pieces(vec![Ok(half), cut()])
         }
+        Trick::Crawl => slowly(&rest.slice(..rest.len().min(200)), 200),
         Trick::Short if is_first => pieces(vec![Ok(half)]),
         Trick::Stall if is_first => {
             Body::from_stream(stream::iter([Ok::<_, Infallible>(half)]).chain(stream::pending()))
@@ -254,7 +283,7 @@ fn send(bytes: &Bytes, range: Option<Range<usize>>, trick: Trick, is_first: bool
         Trick::Empty => pieces(vec![cut()]),
         Trick::Wrong => Body::from(vec![0; rest.len()]),
         Trick::Long => pieces(vec![Ok(rest.clone()), Ok(rest)]),
-        Trick::Slow => slowly(&rest),
+        Trick::Slow => slowly(&rest, 20),
         _ => Body::from(rest),
     };
     response.body(body).expect("a response")
@@ -268,10 +297,10 @@ fn pieces(pieces: Vec<io::Result<Bytes>>) -> Body {
     }))
 }
 
-/// Sends a file in twenty pieces, 50 ms apart.
-fn slowly(bytes: &Bytes) -> Body {
+/// Sends a file in pieces, 50 ms apart.
+fn slowly(bytes: &Bytes, pieces: usize) -> Body {
     let pieces: Vec<Bytes> =
-        bytes.chunks(bytes.len().div_ceil(20)).map(Bytes::copy_from_slice).collect();
+        bytes.chunks(bytes.len().div_ceil(pieces)).map(Bytes::copy_from_slice).collect();
     Body::from_stream(stream::iter(pieces).then(|piece| async move {
         tokio::time::sleep(Duration::from_millis(50)).await;
         Ok::<_, Infallible>(piece)

@@ -5,5 +5,6 @@ mod hub;
 mod pulls;
 mod sources;
 mod store;
+mod transfers;
 mod warm;
 mod world;

@@ -1,0 +1,75 @@
+//! Which blobs does somebody still need whose manifest is not written yet?
+//!
+//! A pin is a file in the staging folder that lists digests and is locked as long as its maker lives. Who removes
+//! blobs passes over those of locked pins; the pin of a killed process is as good as none.
+
+use std::collections::HashSet;
+use std::fs::{self, OpenOptions, TryLockError};
+use std::io::{Read as _, Write as _};
+
+use modelfiles::Digest;
+use tempfile::NamedTempFile;
+
+use super::Store;
+use super::blobs::open_plain;
+use crate::error::Result;
+
+const PREFIX: &str = "pin-";
+/// A pin is no longer than the digests of the largest model.
+const LIMIT_BYTES: u64 = 1 << 20;
+
+/// Keeps blobs from being removed as long as it lives.
+pub struct Pin {
+    store: Store,
+    file: NamedTempFile,
+}
+
+impl Store {
+    /// Keeps these blobs, be they here or on their way, until the pin is dropped.
+    pub fn pin(&self, digests: impl IntoIterator<Item = Digest>) -> Result<Pin> {
+        let folder = self.staging_folder();
+        // Nobody removes blobs under this lock: who does so later sees the pin.
+        let _lock = self.lock()?;
+        let create = || {
+            fs::create_dir_all(&folder)?;
+            let file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(&folder)?;
+            file.as_file().lock()?;
+            Ok(file)
+        };
+        let file = create().map_err(|cause| self.io(&folder, cause))?;
+        let mut pin = Pin { store: self.clone(), file };
+        digests.into_iter().try_for_each(|digest| pin.add(digest))?;
+        Ok(pin)
+    }
+
+    /// Returns the digests of all pins whose makers live.
+    pub(super) fn pinned(&self) -> HashSet<Digest> {
+        let mut pinned = HashSet::new();
+        let Ok(entries) = fs::read_dir(self.staging_folder()) else { return pinned };
+        for entry in entries.flatten() {
+            if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                continue;
+            }
+            let Ok(file) = open_plain(OpenOptions::new().read(true), &entry.path()) else {
+                continue;
+            };
+            match file.try_lock_shared() {
+                Err(TryLockError::WouldBlock) => {
+                    let mut text = String::new();
+                    drop(file.take(LIMIT_BYTES).read_to_string(&mut text));
+                    pinned.extend(text.lines().filter_map(Digest::from_hex));
+                }
+                _ => drop(fs::remove_file(entry.path())),
+            }
+        }
+        pinned
+    }
+}
+
+impl Pin {
+    /// Keeps one more blob.
+    pub fn add(&mut self, digest: Digest) -> Result<()> {
+        let written = self.file.write_all(format!("{}\n", digest.hex()).as_bytes());
+        written.map_err(|cause| self.store.io(self.file.path(), cause))
+    }
+}
