@@ -9,13 +9,9 @@ impl fmt::Display for Modelfile {
     /// Writes Ollama's order and quotes.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut from = self.from.iter();
-        if let Some(first) = from.next() {
-            writeln!(out, "FROM {first}")?;
-        }
+        lines(out, "FROM", from.next())?;
         lines(out, "ADAPTER", &self.adapters)?;
-        for projector in from {
-            writeln!(out, "FROM {projector}")?;
-        }
+        lines(out, "FROM", from)?;
         lines(out, "DRAFT", &self.drafts)?;
         lines(out, "TEMPLATE", &self.template)?;
         lines(out, "SYSTEM", &self.system)?;
@@ -119,7 +115,7 @@ mod tests {
                     continue;
                 }
                 let modelfile = Modelfile {
-                    from: vec!["x".to_owned()],
+                    from: vec![value.to_owned(), value.to_owned()],
                     system: Some(value.to_owned()),
                     parameters: vec![("prompt".to_owned(), value.to_owned())],
                     messages: vec![("user".to_owned(), value.to_owned())],
