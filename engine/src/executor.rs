@@ -87,6 +87,10 @@ pub(crate) fn check(
     architecture: &Architecture,
     weights: &Weights,
 ) -> Result<(), Error> {
+    if plan.is_static() {
+        // The plan has its sizes from the same headers.
+        return weights.static_sizes().map(drop);
+    }
     let (hidden, query) = (plan.hidden, plan.query_width());
     let mut slots = vec![(Slot::TokenTable, vec![plan.vocabulary, hidden])];
     slots.push((Slot::PositionTable, vec![plan.positions.rows(), hidden]));

@@ -1,8 +1,11 @@
 //! Is what cannot run refused, by a name that tells why?
 
-use modelfiles::recipe::Recipe;
+use std::fs;
 
-use super::{describe, load, reconfigured};
+use modelfiles::recipe::Recipe;
+use serde_json::{Value, json};
+
+use super::{describe, files, load, reconfigured};
 
 #[test]
 fn what_cannot_run_says_so() {
@@ -106,4 +109,37 @@ fn hostile_sizes_are_refused() {
     let (files, _folder) =
         reconfigured("bert-mean", "\"intermediate_size\": 48", "\"intermediate_size\": 64");
     assert!(load(&files, &Recipe::default()).is_err());
+}
+
+/// Found by tests/fuzz: the library of tokenizers panics at the first table, and would at a text because of the others.
+#[test]
+fn damaged_tables_of_characters_are_refused() {
+    let step = |table: &str| json!({ "type": "Precompiled", "precompiled_charsmap": table });
+    let mut files = files("xlm-roberta");
+    let tokenizer = fs::read(&files["tokenizer.json"]).unwrap();
+    let mut tokenizer: Value = serde_json::from_slice(&tokenizer).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    files.insert("tokenizer.json".to_owned(), path.clone());
+    for normalizer in [
+        step("AAAA"),
+        step("AAAAAA=="),
+        json!({ "type": "Sequence", "normalizers": [step("BAAAAAEAAAA=")] }),
+    ] {
+        tokenizer["normalizer"] = normalizer;
+        fs::write(&path, tokenizer.to_string()).unwrap();
+        let error = load(&files, &Recipe::default()).err().unwrap().to_string();
+        assert!(error.contains("tokenizer.json") && error.contains("damaged"), "{error}");
+    }
+}
+
+/// Found by tests/fuzz: it looked for the tensors of an encoder.
+#[test]
+fn static_models_are_checked() {
+    for model in ["static", "model2vec", "model2vec-mapped"] {
+        assert_eq!(
+            engine::check(&files(model), &Recipe::default()).map_err(|e| e.to_string()),
+            Ok(())
+        );
+    }
 }

@@ -3,15 +3,32 @@
 //! The table is the size of a trie, the trie as a double array (Aoe, 1989), and texts that end with a zero byte. From
 //! each place in the trie a byte leads to another by exclusive or; the value of a leaf is where its text begins.
 
-use tokenizers::normalizers::Precompiled;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tokenizers::{NormalizerWrapper, normalizers::Precompiled};
 
 /// Elements of the trie; the usual one has sixty thousand.
 const MOST_UNITS: usize = 1 << 22;
+const DAMAGED: &str = "the table of characters is damaged";
 
 /// Reads a table of which every index leads to something.
 pub(super) fn read(bytes: &[u8]) -> Result<Precompiled, String> {
-    check(bytes).ok_or("the table of characters is damaged")?;
+    check(bytes).ok_or(DAMAGED)?;
     Precompiled::from(bytes).map_err(|e| e.to_string())
+}
+
+/// Checks the tables of a normalizer that the library has read from `tokenizer.json`.
+pub(super) fn check_all(normalizer: &NormalizerWrapper) -> Result<(), String> {
+    match normalizer {
+        NormalizerWrapper::Sequence(steps) => steps.as_ref().iter().try_for_each(check_all),
+        NormalizerWrapper::Precompiled(table) => {
+            // The library gives its bytes only in the form in which they are written.
+            let written = serde_json::to_value(table).map_err(|e| e.to_string())?;
+            let text = written["precompiled_charsmap"].as_str().unwrap_or_default();
+            let bytes = STANDARD.decode(text).map_err(|e| e.to_string())?;
+            check(&bytes).ok_or_else(|| DAMAGED.to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check(bytes: &[u8]) -> Option<()> {
@@ -54,6 +71,8 @@ fn offset(unit: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use tokenizers::normalizers::Sequence;
+
     use super::*;
 
     /// A table of one rule: the byte `a` becomes `text`.
@@ -82,6 +101,12 @@ mod tests {
             table(0, 1, "bc\0")[..900].to_vec(),
         ] {
             assert!(read(&damaged).is_err());
+            if let Ok(table) = Precompiled::from(&damaged) {
+                let steps = [table.into()].to_vec();
+                assert!(check_all(&Sequence::new(steps).into()).is_err());
+            }
         }
+        let whole = Precompiled::from(&table(0, 1, "bc\0")).unwrap();
+        assert_eq!(check_all(&whole.into()), Ok(()));
     }
 }

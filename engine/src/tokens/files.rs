@@ -1,6 +1,9 @@
 //! Which tokenizer does a repository have? `tokenizer.json`, or what transformers would build from older files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use serde_json::Value;
 use tokenizers::{AddedToken, Tokenizer};
@@ -9,7 +12,7 @@ use super::{
     around::{self, Around},
     byte_fallback,
     byte_pairs::{self, Words},
-    clip, error, gguf,
+    charsmap, clip, error, gguf,
     piece::{self, Kind, Piece},
     sentencepiece::{self, Algorithm, Model},
     unigram::{self, Spaces},
@@ -34,7 +37,7 @@ pub(super) fn read(repository: &Repository<'_>) -> Result<Tokenizer, Error> {
         return gguf::build(gguf);
     }
     if let Some(path) = repository.tokenizer_file("tokenizer.json") {
-        return Tokenizer::from_file(path).map_err(|e| Error::file("tokenizer.json", e));
+        return current(path).map_err(|problem| Error::file("tokenizer.json", problem));
     }
     if let (Some(_), Some(vocabulary), Some(merges)) = (
         &repository.towers,
@@ -57,6 +60,15 @@ pub(super) fn read(repository: &Repository<'_>) -> Result<Tokenizer, Error> {
         }
     }
     Err(Error::file("tokenizer.json", "missing"))
+}
+
+/// Reads `tokenizer.json`; the library panics at some tables of characters that are damaged, and believes others.
+fn current(path: &Path) -> Result<Tokenizer, String> {
+    let read = std::panic::catch_unwind(|| Tokenizer::from_file(path));
+    let read = read.map_err(|_panic| "a part of it is damaged")?;
+    let tokenizer = read.map_err(|e| e.to_string())?;
+    tokenizer.get_normalizer().map_or(Ok(()), charsmap::check_all)?;
+    Ok(tokenizer)
 }
 
 /// Names the file that a tokenizer could not be built from.
