@@ -63,7 +63,13 @@ fn no_file_is_an_orphan() {
 
 /// Says whether a manifest makes a test or a benchmark of this file.
 fn has_target(path: &str) -> bool {
-    ending("/Cargo.toml").any(|manifest| manifest.text.contains(&format!("path = \"../{path}\"")))
+    ending("/Cargo.toml").any(|manifest| {
+        let folder = manifest.path.trim_end_matches("Cargo.toml");
+        let beside = path.strip_prefix(folder).unwrap_or_default();
+        [&format!("../{path}"), beside]
+            .iter()
+            .any(|path| manifest.text.contains(&format!("path = \"{path}\"")))
+    })
 }
 
 #[test]
