@@ -1,5 +1,6 @@
 //! How a command talks to the service: over TCP when one answers, else inside this process.
 
+mod archive;
 mod body;
 mod events;
 mod local;

@@ -5,12 +5,14 @@ mod cp;
 mod create;
 mod embed;
 mod list;
+mod load;
 mod ps;
 mod pull;
 mod push;
 mod rerank;
 mod rm;
 mod run;
+mod save;
 mod serve;
 mod show;
 mod stop;
@@ -40,6 +42,10 @@ pub(crate) enum Command {
     Pull(pull::Arguments),
     /// Send a model to a registry (not supported in this version)
     Push(push::Arguments),
+    /// Write models into one file, for machines without a network
+    Save(save::Arguments),
+    /// Take models out of a file that `save` wrote
+    Load(load::Arguments),
     /// List the models on this machine
     #[command(visible_alias = "ls")]
     List(list::Arguments),
@@ -66,6 +72,8 @@ impl Command {
             Self::Stop(arguments) => stop::run(arguments).await,
             Self::Pull(arguments) => pull::run(arguments).await,
             Self::Push(arguments) => push::run(arguments).await,
+            Self::Save(arguments) => save::run(arguments).await,
+            Self::Load(arguments) => load::run(arguments).await,
             Self::List(arguments) => list::run(arguments).await,
             Self::Ps(arguments) => ps::run(arguments).await,
             Self::Cp(arguments) => cp::run(arguments).await,

@@ -43,8 +43,14 @@ impl Sink {
         output::checked(self.writer.write_all(text.as_bytes()).and_then(|()| self.writer.flush()))
     }
 
-    /// Puts the file in its place.
-    pub(crate) fn finish(self) -> Result<()> {
+    /// Writes bytes, some of which may wait for `finish`.
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        output::checked(self.writer.write_all(bytes))
+    }
+
+    /// Writes what waits, and puts the file in its place.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        output::checked(self.writer.flush())?;
         let Some(replacement) = self.replacement else { return Ok(()) };
         let target = replacement.target.display().to_string();
         replacement.put().with_context(|| format!("cannot write '{target}'"))

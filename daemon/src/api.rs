@@ -33,6 +33,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/copy", post(ollama::models::copy))
         .route("/api/create", post(ollama::create::create))
         .route("/api/blobs/{digest}", head(ollama::blobs::check).post(ollama::blobs::upload))
+        .route("/api/save", post(ollama::archive::save))
+        .route("/api/load", post(ollama::archive::load))
         .route("/api/embed", post(ollama::embed::embed))
         .route("/api/embeddings", post(ollama::embed::embeddings))
         .route("/api/rerank", post(ollama::rerank::rerank))

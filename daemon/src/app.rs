@@ -32,8 +32,9 @@ pub(crate) struct App {
     pub(crate) residency: Arc<Residency>,
     pub(crate) puller: Puller,
     pub(crate) bodies: Bodies,
-    /// Places for uploads: each has a thread that writes, and there must be threads for everything else.
-    pub(crate) uploads: tokio::sync::Semaphore,
+    /// Places for uploads and archives: each has a thread that writes or reads, and there must be threads for everything
+    /// else.
+    pub(crate) uploads: Arc<tokio::sync::Semaphore>,
 }
 
 impl App {
@@ -64,7 +65,7 @@ impl App {
             store,
             catalog: Catalog::default(),
             bodies: Bodies::new(config.max_body_bytes),
-            uploads: tokio::sync::Semaphore::new(UPLOADS),
+            uploads: Arc::new(tokio::sync::Semaphore::new(UPLOADS)),
             config,
         }))
     }

@@ -3,6 +3,7 @@
 //! The store is synchronous (`std::fs`); asynchronous callers wrap it in `spawn_blocking`. Pulls are
 //! asynchronous and need a tokio runtime. Nothing here reads the environment or names a daemon.
 
+mod archive;
 mod error;
 mod hash;
 mod manifest;
@@ -10,6 +11,7 @@ mod pull;
 mod sources;
 mod store;
 
+pub use archive::{Inlet, Outlet, Packed};
 pub use error::{Attempt, Error, Result};
 pub use hash::{digest_file, digest_of};
 pub use manifest::{

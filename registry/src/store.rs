@@ -28,6 +28,7 @@ use std::sync::Arc;
 use modelfiles::{Digest, Name};
 
 use crate::error::{Error, Result};
+use crate::manifest::Manifest;
 pub(crate) use extents::Extents;
 pub(crate) use models::is_inside;
 pub use models::{GGUF_PATH, Stored};
@@ -87,6 +88,24 @@ impl Store {
 
     fn manifests(&self) -> PathBuf {
         self.root.join("manifests")
+    }
+
+    /// Returns a manifest byte for byte, and the name as it is spelled on disk.
+    pub(crate) fn manifest_of(&self, name: &Name) -> Result<(Name, Vec<u8>)> {
+        let name = self.existing(name)?;
+        let (bytes, _) = self.manifest_bytes(&name)?;
+        Ok((name, bytes))
+    }
+
+    /// Checks that every blob of a manifest is here.
+    pub(crate) fn require(&self, manifest: &Manifest) -> Result<()> {
+        manifest.blobs().try_for_each(|layer| self.check(layer))
+    }
+
+    /// Opens a blob, if it is a regular file.
+    pub(crate) fn open_blob_of(&self, digest: &Digest) -> Result<fs::File> {
+        let file = blobs::open_plain(fs::OpenOptions::new().read(true), &self.blob_path(digest));
+        file.map_err(|_cause| Error::MissingBlob(*digest))
     }
 
     pub(crate) fn staging_folder(&self) -> PathBuf {

@@ -35,12 +35,18 @@ pub(super) fn json(value: &impl Serialize) -> Result<Body> {
 
 /// Returns a body that reads the file while it is being sent.
 pub(super) fn file(file: tokio::fs::File, size_bytes: u64) -> Body {
-    FileBody { file, left: size_bytes, chunk: BytesMut::new() }.boxed_unsync()
+    FileBody { file, left: Some(size_bytes), chunk: BytesMut::new() }.boxed_unsync()
+}
+
+/// Returns a body that is whatever comes out of a pipe.
+pub(super) fn pipe(file: tokio::fs::File) -> Body {
+    FileBody { file, left: None, chunk: BytesMut::new() }.boxed_unsync()
 }
 
 struct FileBody {
     file: tokio::fs::File,
-    left: u64,
+    /// Bytes that are still to come, where that is known.
+    left: Option<u64>,
     chunk: BytesMut,
 }
 
@@ -52,26 +58,31 @@ impl hyper::body::Body for FileBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.left == 0 {
+        if self.left == Some(0) {
             return Poll::Ready(None);
         }
         let this = &mut *self;
-        let want = usize::try_from(this.left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
-        this.chunk.resize(want, 0);
+        let left =
+            this.left.map_or(CHUNK_BYTES, |left| usize::try_from(left).unwrap_or(CHUNK_BYTES));
+        this.chunk.resize(left.min(CHUNK_BYTES), 0);
         let mut buffer = tokio::io::ReadBuf::new(&mut this.chunk);
         if let Err(error) = ready!(Pin::new(&mut this.file).poll_read(context, &mut buffer)) {
             return Poll::Ready(Some(Err(error.into())));
         }
         let read = buffer.filled().len();
-        if read == 0 {
-            return Poll::Ready(Some(Err("the file became shorter while it was sent".into())));
+        match &mut this.left {
+            None if read == 0 => return Poll::Ready(None),
+            Some(_) if read == 0 => {
+                return Poll::Ready(Some(Err("the file became shorter while it was sent".into())));
+            }
+            None => {}
+            Some(left) => *left -= read as u64,
         }
-        this.left -= read as u64;
         Poll::Ready(Some(Ok(Frame::data(this.chunk.split_to(read).freeze()))))
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use anyhow::Result;
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
@@ -55,6 +56,11 @@ impl Reply {
     /// Returns the HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
         self.response.status()
+    }
+
+    /// Returns the size that the head tells of the content.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
     pub(super) fn into_body(self) -> Body {

@@ -1,5 +1,6 @@
 //! Ollama's own dialect, under `/api`: JSON in, JSON or a stream of JSON lines out, its exact words on failure.
 
+pub(crate) mod archive;
 pub(crate) mod blobs;
 pub(crate) mod create;
 mod details;

@@ -35,6 +35,8 @@ pub(crate) const ROUTES: &[Route] = &[
     Route { methods: POST, path: "/api/copy" },
     Route { methods: POST, path: "/api/create" },
     Route { methods: HEAD_POST, path: "/api/blobs/{digest}" },
+    Route { methods: POST, path: "/api/save" },
+    Route { methods: POST, path: "/api/load" },
     Route { methods: POST, path: "/api/embed" },
     Route { methods: POST, path: "/api/embeddings" },
     Route { methods: POST, path: "/api/rerank" },

@@ -29,6 +29,16 @@ impl Events {
         self.0.send(Ok(event)).await.map_err(|_gone| Error::Internal("request canceled".to_owned()))
     }
 
+    /// Tells something from a blocking thread, unless nobody listens any more.
+    pub(super) fn tell_blocking(&self, event: Value) {
+        self.0.blocking_send(Ok(event)).ok();
+    }
+
+    /// Tells something that a later event makes worthless, unless the listener has fallen behind.
+    pub(super) fn mention(&self, event: Value) {
+        self.0.try_send(Ok(event)).ok();
+    }
+
     /// Tells a status.
     pub(super) async fn status(&self, status: impl Into<String>) -> Result<(), Error> {
         self.tell(json!({ "status": status.into() })).await

@@ -63,7 +63,7 @@ pub(super) async fn follow(
 }
 
 /// Returns progress as Ollama words it: a number that is not known, or 0 done, is left out.
-fn event(progress: &Progress) -> Value {
+pub(super) fn event(progress: &Progress) -> Value {
     let mut event = json!({ "status": progress.status });
     if let Some(digest) = progress.digest {
         event["digest"] = json!(digest.to_string());

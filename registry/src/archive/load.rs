@@ -1,0 +1,175 @@
+//! How do models get out of an archive? Blobs first, in any order; names last, when all is there.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use modelfiles::{Digest, Name};
+
+use super::entries::{Entries, Entry};
+use super::{BLOBS, BUFFER_BYTES, INDEX, INDEX_TYPE, Index, LAYOUT, Layout, REF_NAME, unusable};
+use crate::error::Result;
+use crate::manifest::{Layer, MANIFEST_LIMIT_BYTES, Manifest, media};
+use crate::pull::Progress;
+use crate::store::{Store, Stored};
+
+/// The longest `oci-layout`; it says one number.
+const LAYOUT_LIMIT_BYTES: u64 = 4 << 10;
+/// A blob's progress is told at most this often.
+const INTERVAL: Duration = Duration::from_millis(60);
+
+/// A model of an archive that may get its name.
+struct Arrival {
+    name: Name,
+    manifest: Vec<u8>,
+    digest: Digest,
+}
+
+/// An archive on its way into a store.
+struct Unpacking<'a, R> {
+    store: &'a Store,
+    entries: Entries<R>,
+    index: Option<Index>,
+    tell: &'a mut dyn FnMut(Progress),
+}
+
+impl Store {
+    /// Reads an archive to its end, and then makes its models visible; blobs of one that ends early are kept for a while.
+    pub fn unpack(&self, from: impl Read, tell: &mut dyn FnMut(Progress)) -> Result<Vec<Stored>> {
+        let mut unpacking =
+            Unpacking { store: self, entries: Entries::new(from), index: None, tell };
+        while let Some(entry) = unpacking.entries.next()? {
+            unpacking.take(&entry)?;
+        }
+        let Unpacking { index, tell, .. } = unpacking;
+        let index = index.ok_or_else(|| unusable("it has no index.json"))?;
+        let arrivals = self.arrivals(&index)?;
+        tell(status("writing manifest"));
+        let stored = arrivals.iter().map(|arrival| self.settle(arrival));
+        let stored: Vec<Stored> = stored.collect::<Result<_>>()?;
+        stored.iter().for_each(|model| tell(status(&format!("loaded {}", model.name))));
+        tell(status("success"));
+        Ok(stored)
+    }
+
+    /// Returns the models that an index names, when all of them can be used.
+    fn arrivals(&self, index: &Index) -> Result<Vec<Arrival>> {
+        if index.manifests.is_empty() {
+            return Err(unusable("its index names no model"));
+        }
+        let mut names = BTreeSet::new();
+        let mut arrivals = Vec::new();
+        for named in &index.manifests {
+            if named.media_type == INDEX_TYPE {
+                return Err(unusable("its index names another index, not a model"));
+            }
+            let text = named.annotations.get(REF_NAME);
+            let text = text.ok_or_else(|| unusable("its index has a manifest without a name"))?;
+            let name = Name::parse(text)
+                .map_err(|error| unusable(format!("'{}': {error}", text.escape_debug())))?;
+            if !names.insert(name.full().to_lowercase()) {
+                return Err(unusable(format!("its index names '{name}' twice")));
+            }
+            let manifest = self.read_blob(&named.digest, MANIFEST_LIMIT_BYTES)?;
+            self.judge(&name, &manifest)?;
+            arrivals.push(Arrival { name, manifest, digest: named.digest });
+        }
+        Ok(arrivals)
+    }
+
+    /// Checks that a manifest is that of a model whose blobs are here.
+    fn judge(&self, name: &Name, bytes: &[u8]) -> Result<()> {
+        let manifest = Manifest::parse(bytes)
+            .map_err(|error| unusable(format!("the manifest of '{name}': {error}")))?;
+        let is_of_model = |layer: &Layer| {
+            ["application/vnd.vecuna.", "application/vnd.ollama."]
+                .iter()
+                .any(|start| layer.media_type.starts_with(start))
+        };
+        if !manifest.layers.iter().any(is_of_model) {
+            return Err(unusable(format!("'{name}' is not a model")));
+        }
+        self.layer_files(manifest.layers_of(media::FILE))?;
+        self.require(&manifest)
+    }
+
+    /// Makes a model visible, and removes what is not needed any more.
+    fn settle(&self, arrival: &Arrival) -> Result<Stored> {
+        let before = self.find(&arrival.name).ok();
+        let stored = self.commit_bytes(&arrival.name, &arrival.manifest)?;
+        if let Some(before) = before.filter(|before| before.digest != stored.digest) {
+            self.release(&before.manifest)?;
+        }
+        // In a store, unlike in an archive, a manifest is no blob.
+        let blob = Layer::new("", (arrival.digest, arrival.manifest.len() as u64));
+        self.release(&Manifest::new(blob, Vec::new()))?;
+        Ok(stored)
+    }
+}
+
+impl<R: Read> Unpacking<'_, R> {
+    /// Takes in one file; those that are not of an image layout have no meaning here.
+    fn take(&mut self, entry: &Entry) -> Result<()> {
+        match entry.path.as_str() {
+            LAYOUT => self.take_layout(),
+            INDEX if self.index.is_some() => Err(unusable("it has two index.json")),
+            INDEX => {
+                let bytes = self.entries.bytes(MANIFEST_LIMIT_BYTES)?;
+                let index = serde_json::from_slice(&bytes);
+                self.index =
+                    Some(index.map_err(|error| unusable(format!("its index.json: {error}")))?);
+                Ok(())
+            }
+            path => match path.strip_prefix(BLOBS) {
+                Some(hex) => {
+                    let wrong = || unusable(format!("'{}' is no digest", hex.escape_debug()));
+                    self.take_blob(Digest::from_hex(hex).ok_or_else(wrong)?, entry.size)
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn take_layout(&mut self) -> Result<()> {
+        let bytes = self.entries.bytes(LAYOUT_LIMIT_BYTES)?;
+        let layout: Layout = serde_json::from_slice(&bytes)
+            .map_err(|error| unusable(format!("its oci-layout: {error}")))?;
+        match layout.version.starts_with("1.") {
+            true => Ok(()),
+            false => Err(unusable("its layout is of a version that is not known")),
+        }
+    }
+
+    fn take_blob(&mut self, digest: Digest, size: u64) -> Result<()> {
+        let line = |completed| Progress {
+            status: format!("loading {}", digest.short()),
+            digest: Some(digest),
+            total: Some(size),
+            completed: Some(completed),
+        };
+        if self.store.size_of(&digest) != Some(size) || self.store.verify(&digest).is_err() {
+            self.store.check_space(size)?;
+            let mut staging = self.store.stage(Some(digest))?;
+            let mut buffer = vec![0; BUFFER_BYTES];
+            let mut told = Instant::now();
+            loop {
+                let read = self.entries.read(&mut buffer)?;
+                if read == 0 {
+                    break;
+                }
+                staging.write(&buffer[..read])?;
+                if told.elapsed() >= INTERVAL {
+                    told = Instant::now();
+                    (self.tell)(line(staging.size()));
+                }
+            }
+            staging.finish()?;
+        }
+        (self.tell)(line(size));
+        Ok(())
+    }
+}
+
+fn status(status: &str) -> Progress {
+    Progress { status: status.to_owned(), digest: None, total: None, completed: None }
+}
