@@ -1,5 +1,6 @@
 //! Does the store keep its promises, and do pulls survive what servers and disks do to them?
 
+mod archive;
 mod flaky;
 mod hub;
 mod pulls;
