@@ -1,12 +1,15 @@
 //! Where can a model's files come from? One file per kind of place; this is their table.
 
+mod cache;
 mod choose;
+pub(crate) mod donors;
 mod download;
 mod folder;
 mod http;
 mod hub;
 mod oci;
 mod pip;
+mod store;
 mod wheel;
 
 use std::path::PathBuf;
@@ -233,11 +236,17 @@ pub(crate) async fn resolve(
 ) -> Result<Offer> {
     match origin {
         Origin::Pip { version, .. } if Some(version.as_str()) == current => Ok(Offer::current()),
-        Origin::Hub { repo, revision } => hub::resolve(settings, repo, revision, current).await,
+        Origin::Hub { repo, revision } => {
+            let hub = hub::resolve(settings, repo, revision, current);
+            cache::or_cached(settings, repo, revision, feed, hub).await
+        }
         Origin::Pip { package, version } => {
             pip::resolve(settings, store, package, version, feed).await
         }
         Origin::Folder(path) => folder::resolve(PathBuf::from(path)).await,
-        Origin::Registry { host, repo, tag } => oci::resolve(settings, host, repo, tag).await,
+        Origin::Registry { host, repo, tag } => {
+            let registry = oci::resolve(settings, host, repo, tag);
+            store::or_stored(settings, [host, repo, tag], feed, registry).await
+        }
     }
 }

@@ -11,6 +11,7 @@
 //! ```
 //! No path is built from anything but a validated `Name` or `Digest`.
 
+mod adopt;
 mod blobs;
 mod change;
 mod extents;

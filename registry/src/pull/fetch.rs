@@ -12,7 +12,7 @@ use super::board::Feed;
 use crate::blocking;
 use crate::error::{Error, Result};
 use crate::manifest::{Layer, media};
-use crate::sources::{GGUF_ENDING, Offer, Offered};
+use crate::sources::{GGUF_ENDING, Offer, Offered, donors};
 use crate::store::{Pin, Staging, Store};
 
 /// A model with more files than this is none.
@@ -90,7 +90,7 @@ pub(super) async fn fetch_all(
     let needs = needs(work, offer)?;
     work.store.check_space(needs.iter().map(Need::missing).fold(0, u64::saturating_add))?;
     let fetches: Vec<_> =
-        needs.iter().map(|need| fetch(&work.store, offer, need, pin, feed)).collect();
+        needs.iter().map(|need| fetch(work, offer, need, pin, feed)).collect();
     let mut layers: Vec<Layer> =
         stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await?;
     layers.sort_by(|a, b| a.name.cmp(&b.name));
@@ -98,18 +98,18 @@ pub(super) async fn fetch_all(
 }
 
 async fn fetch(
-    store: &Store,
+    work: &Work,
     offer: &Offer,
     need: &Need,
     pin: &Mutex<Pin>,
     feed: &Feed,
 ) -> Result<Layer> {
     // Others may have filled the disk meanwhile.
-    store.check_space(need.missing())?;
+    work.store.check_space(need.missing())?;
     let file = &need.file;
     let blob = match file.digest {
-        Some(digest) => fetch_known(store, offer, file, digest, feed).await?,
-        None => fetch_unknown(store, offer, file, pin, feed).await?,
+        Some(digest) => fetch_known(work, offer, file, digest, feed).await?,
+        None => fetch_unknown(&work.store, offer, file, pin, feed).await?,
     };
     Ok(match file.path.ends_with(GGUF_ENDING) {
         true => Layer::new(media::GGUF, blob),
@@ -136,16 +136,17 @@ async fn fetch_unknown(
 
 /// Fetches a file by its digest: kept if it is here, resumed if a part of it is.
 async fn fetch_known(
-    store: &Store,
+    work: &Work,
     offer: &Offer,
     file: &Offered,
     digest: Digest,
     feed: &Feed,
 ) -> Result<(Digest, u64)> {
+    let store = &work.store;
     let mut meter = feed.meter(&pulling(&digest), Some(digest), file.size);
     let mut patience = Patience::default();
     loop {
-        let Some(staging) = begin(store, digest).await? else {
+        let Some(staging) = begin(work, digest).await? else {
             let size = store.size_of(&digest).ok_or(Error::MissingBlob(digest))?;
             meter.done(size);
             return Ok((digest, size));
@@ -172,8 +173,8 @@ async fn fetch_known(
 }
 
 /// Begins a known blob: `None` when it is here and intact, `Some(None)` while another process writes it.
-async fn begin(store: &Store, digest: Digest) -> Result<Option<Option<Staging>>> {
-    let store = store.clone();
+async fn begin(work: &Work, digest: Digest) -> Result<Option<Option<Staging>>> {
+    let (store, settings) = (work.store.clone(), work.settings.clone());
     blocking(move || {
         if store.size_of(&digest).is_some() {
             match store.verify(&digest) {
@@ -185,7 +186,15 @@ async fn begin(store: &Store, digest: Digest) -> Result<Option<Option<Staging>>>
                 Err(error) => return Err(error),
             }
         }
-        store.resume(digest).map(Some)
+        let staging = store.resume(digest)?;
+        // Who holds the partial asks, so that nobody else does at the same time.
+        if let Some(staging) = &staging
+            && donors::adopt(&settings, &store, digest)?
+        {
+            staging.restart()?;
+            return Ok(None);
+        }
+        Ok(Some(staging))
     })
     .await
 }

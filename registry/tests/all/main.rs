@@ -1,6 +1,7 @@
 //! Does the store keep its promises, and do pulls survive what servers and disks do to them?
 
 mod archive;
+mod donors;
 mod flaky;
 mod hub;
 mod pulls;
