@@ -1,7 +1,9 @@
 //! Does the store stay whole, whoever is killed, whoever comes at once, and whatever disk and hub do?
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod archive;
 mod damage;
+mod donors;
 mod hub;
 mod kills;
 mod machine;

@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 5;
 pub(crate) struct Daemon {
     pub(crate) url: String,
     pub(crate) store: PathBuf,
-    _process: Process,
+    process: Process,
     _folder: TempDir,
 }
 
@@ -48,6 +48,12 @@ impl Daemon {
         Self::start_in(folder, env)
     }
 
+    /// Returns the number of the process.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
     fn start_in(folder: TempDir, env: &[(&str, &str)]) -> Self {
         let own = folder.path().join("models");
         let named = env.iter().find(|(name, _)| *name == "VECUNA_MODELS");
@@ -58,7 +64,7 @@ impl Daemon {
             let mut process = serve(port, &store, &log, env);
             let url = format!("http://127.0.0.1:{port}");
             if answers(&mut process, &url) {
-                return Self { url, store, _process: process, _folder: folder };
+                return Self { url, store, process, _folder: folder };
             }
         }
         panic!("no daemon started; the last one wrote:\n{}", fs::read_to_string(log).unwrap());

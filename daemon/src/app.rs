@@ -32,8 +32,7 @@ pub(crate) struct App {
     pub(crate) residency: Arc<Residency>,
     pub(crate) puller: Puller,
     pub(crate) bodies: Bodies,
-    /// Places for uploads and archives: each has a thread that writes or reads, and there must be threads for everything
-    /// else.
+    /// Places for uploads and archives: each has a thread that writes or reads, and there must be threads for all else.
     pub(crate) uploads: Arc<tokio::sync::Semaphore>,
 }
 

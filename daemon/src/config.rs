@@ -69,6 +69,8 @@ pub struct Config {
     pub host_was_set: bool,
     /// The root of the model store.
     pub models: PathBuf,
+    /// Other stores, which files are taken from and nothing is written to.
+    pub stores: Vec<PathBuf>,
     /// How long a model stays loaded after its last request.
     pub keep_alive: KeepAlive,
     /// How long loading a model may take; `None` is without limit.
@@ -132,10 +134,12 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut settings = Settings::new(surroundings.variable, file.unwrap_or_default())?;
         let s = &mut settings;
+        let models = s.text("VECUNA_MODELS").map_or_else(|| surroundings.models(), PathBuf::from);
         Ok(Self {
             host: host(s),
             host_was_set: s.is_in_environment("VECUNA_HOST"),
-            models: s.text("VECUNA_MODELS").map_or_else(|| surroundings.models(), PathBuf::from),
+            stores: surroundings.stores_beside(&models, s.text("OLLAMA_MODELS")),
+            models,
             keep_alive: s
                 .parse("VECUNA_KEEP_ALIVE", KeepAlive::from_variable)
                 .unwrap_or(KeepAlive::For(FIVE_MINUTES)),

@@ -15,6 +15,8 @@ pub struct Hub {
     pub token: Option<String>,
     /// Whether the hub must not be asked.
     pub offline: bool,
+    /// The folder in which Hugging Face's tools keep repositories.
+    pub cache: Option<PathBuf>,
 }
 
 impl Hub {
@@ -25,6 +27,7 @@ impl Hub {
             endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
             token: token(settings, surroundings),
             offline: is_on(settings, "HF_HUB_OFFLINE"),
+            cache: cache(settings, surroundings),
         }
     }
 }
@@ -33,9 +36,10 @@ impl fmt::Debug for Hub {
     /// Shows everything but the token, which must never reach a log.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = self.token.as_ref().map(|_| "(hidden)");
-        let Self { endpoint, offline, .. } = self;
+        let Self { endpoint, offline, cache, .. } = self;
         let mut out = formatter.debug_struct("Hub");
-        out.field("endpoint", endpoint).field("token", &token).field("offline", offline).finish()
+        out.field("endpoint", endpoint).field("token", &token).field("offline", offline);
+        out.field("cache", cache).finish()
     }
 }
 
@@ -54,13 +58,22 @@ fn token_file(settings: &Settings<'_>, surroundings: &Surroundings<'_>) -> Optio
     if let Some(path) = settings.text("HF_TOKEN_PATH") {
         return Some(PathBuf::from(path));
     }
+    within(home(settings, surroundings).as_deref(), "token")
+}
+
+fn cache(settings: &Settings<'_>, surroundings: &Surroundings<'_>) -> Option<PathBuf> {
+    let named = settings.text("HF_HUB_CACHE").map(PathBuf::from);
+    named.or_else(|| within(home(settings, surroundings).as_deref(), "hub"))
+}
+
+/// Returns the folder of Hugging Face's tools.
+fn home(settings: &Settings<'_>, surroundings: &Surroundings<'_>) -> Option<PathBuf> {
     let cache = || {
         let named = settings.text("XDG_CACHE_HOME").map(PathBuf::from);
         named.or_else(|| within(surroundings.home.as_deref(), ".cache"))
     };
     let home = settings.text("HF_HOME").map(PathBuf::from);
-    let home = home.or_else(|| within(cache().as_deref(), "huggingface"));
-    within(home.as_deref(), "token")
+    home.or_else(|| within(cache().as_deref(), "huggingface"))
 }
 
 /// Reads a switch as Hugging Face does, where only these words are on.

@@ -10,6 +10,8 @@ impl Config {
             token: self.hub.token.clone(),
             line: registry::Line::new(registry::CONNECTIONS, self.pull_rate),
             limit: self.pull_limit,
+            hub_cache: self.hub.cache.clone(),
+            stores: self.stores.clone(),
             ..Default::default()
         };
         if let Some(endpoint) = &self.hub.endpoint {

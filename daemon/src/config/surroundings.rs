@@ -8,6 +8,8 @@ use super::within;
 
 /// The store of a user without a home.
 const MODELS_OF_THE_MACHINE: &str = "/var/lib/vecuna/models";
+/// The store of Ollama's own service.
+const OLLAMA_OF_THE_MACHINE: &str = "/usr/share/ollama/.ollama/models";
 
 /// The variables, the folders of the user, and a way to read small files.
 pub struct Surroundings<'a> {
@@ -51,6 +53,16 @@ impl<'a> Surroundings<'a> {
         within(state.as_deref(), "models")
             .or_else(|| within(self.data.as_deref(), "models"))
             .unwrap_or_else(|| PathBuf::from(MODELS_OF_THE_MACHINE))
+    }
+
+    /// Returns the stores of Ollama, the one that a variable names or those where it looks by itself, but not our own.
+    pub(super) fn stores_beside(&self, models: &Path, named: Option<String>) -> Vec<PathBuf> {
+        let usual = || {
+            let of_user = within(self.home.as_deref(), ".ollama/models");
+            of_user.into_iter().chain([PathBuf::from(OLLAMA_OF_THE_MACHINE)]).collect()
+        };
+        let stores = named.map_or_else(usual, |named| vec![PathBuf::from(named)]);
+        stores.into_iter().filter(|store| store != models).collect()
     }
 
     /// Returns the configuration file of the user.

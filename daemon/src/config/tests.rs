@@ -163,6 +163,24 @@ fn the_hub_is_reached_as_hugging_face_says() {
 }
 
 #[test]
+fn files_may_come_from_hugging_faces_cache_and_ollamas_store() {
+    let cache = |pairs: &[_]| load(pairs).hub.cache.unwrap().display().to_string();
+    assert_eq!(cache(&[]), "/h/.cache/huggingface/hub");
+    assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), "/x/huggingface/hub");
+    assert_eq!(cache(&[("HF_HOME", "/e")]), "/e/hub");
+    assert_eq!(cache(&[("HF_HOME", "/e"), ("HF_HUB_CACHE", "/c")]), "/c");
+    let machine = "/usr/share/ollama/.ollama/models";
+    let stores = |pairs: &[_]| {
+        let stores = load(pairs).stores;
+        stores.iter().map(|store| store.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(stores(&[]), ["/h/.ollama/models", machine]);
+    assert_eq!(stores(&[("VECUNA_MODELS", machine)]), ["/h/.ollama/models"]);
+    assert_eq!(stores(&[("OLLAMA_MODELS", "/o")]), [""; 0], "it is our own");
+    assert_eq!(stores(&[("OLLAMA_MODELS", "/o"), ("VECUNA_MODELS", "/m")]), ["/o"]);
+}
+
+#[test]
 fn a_file_that_cannot_be_meant_is_refused() {
     let said = |file| with_file(&[], file).unwrap_err().to_string();
     assert_eq!(said("hots = 1"), "configuration file: unknown setting 'hots'");

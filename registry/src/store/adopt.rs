@@ -46,7 +46,7 @@ impl Store {
             }
             file.sync_all()?;
             fs::create_dir_all(self.blobs())?;
-            // Where the target is the same file already, this does nothing, and the temporary name goes when it is dropped.
+            // Where the target is the same file already, this does nothing; the temporary name goes when dropped.
             fs::rename(&place, &target)?;
             sync_folder(&self.blobs())?;
             Ok(Some(size))

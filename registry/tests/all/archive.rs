@@ -195,8 +195,8 @@ fn a_damaged_blob_is_neither_saved_nor_kept() {
 fn foreign_archives_in_any_order() {
     let (tar, manifest) = one("config.json", b"weights");
     let first = Tar::default().index(&[("r.example:5000/a/b:c", &manifest)]);
-    let index_first = Tar([first.0.clone(), tar.0.clone()].concat()).end();
-    let index_last = tar.clone().index(&[("r.example:5000/a/b:c", &manifest)]).end();
+    let index_first = Tar([first.0, tar.0.clone()].concat()).end();
+    let index_last = tar.index(&[("r.example:5000/a/b:c", &manifest)]).end();
     let dotted = Tar::default()
         .add("./", EntryType::Directory, b"")
         .add("./blobs/", EntryType::Regular, b"")
