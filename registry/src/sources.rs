@@ -238,7 +238,7 @@ pub(crate) async fn resolve(
         Origin::Pip { version, .. } if Some(version.as_str()) == current => Ok(Offer::current()),
         Origin::Hub { repo, revision } => {
             let hub = hub::resolve(settings, repo, revision, current);
-            cache::or_cached(settings, repo, revision, feed, hub).await
+            cache::or_cached(settings, (repo, revision), current, feed, hub).await
         }
         Origin::Pip { package, version } => {
             pip::resolve(settings, store, package, version, feed).await

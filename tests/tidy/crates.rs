@@ -30,6 +30,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["registry"]),
     ("safetensors", &["engine"]),
     ("sha2", &["registry"]),
+    ("tar", &["registry"]),
     ("tokenizers", &["engine"]),
     ("tokio", &["cli", "daemon", "registry"]),
     ("toml", &["daemon"]),

@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
 use modelfiles::Digest;
+use modelfiles::library::MAIN_REVISION;
 use tokio::time::timeout;
 
+use super::choose::{choose_gguf, is_quant};
 use super::wheel::copy;
 use super::{Offer, Offered, Settings, Source, choose_files};
 use crate::error::{Error, Result};
@@ -34,6 +36,8 @@ const SIGNS: [&str; 3] = ["modules.json", ".gitattributes", "README.md"];
 /// A repository at one commit, in the cache.
 struct Snapshot {
     commit: String,
+    /// The precision of the GGUF file that is wanted.
+    quant: Option<String>,
     /// Paths in the repository, and the files that they lead to.
     files: BTreeMap<String, PathBuf>,
 }
@@ -41,8 +45,8 @@ struct Snapshot {
 /// Waits for the hub's offer; when the hub is not asked or does not answer, offers what the cache has.
 pub(super) async fn or_cached(
     settings: &Settings,
-    repo: &str,
-    revision: &str,
+    (repo, revision): (&str, &str),
+    current: Option<&str>,
     feed: &Feed,
     hub: impl Future<Output = Result<Offer>>,
 ) -> Result<Offer> {
@@ -54,6 +58,12 @@ pub(super) async fn or_cached(
         Ok(answer) => return answer,
         Err(_late) => Error::unreachable("the hub", "no answer in time"),
     };
+    match current {
+        Some(current) if current == snapshot.commit => return Ok(Offer::current()),
+        // What is here came from the hub, and may be newer.
+        Some(_) => return Err(error),
+        None => {}
+    }
     tracing::info!(repo, commit = snapshot.commit, %error, "the cache is used");
     match offer(snapshot).await {
         Ok(offer) => {
@@ -77,8 +87,14 @@ async fn find(settings: &Settings, repo: &str, revision: &str) -> Result<Option<
 /// Chooses the files of a snapshot that make the model.
 async fn offer(snapshot: Snapshot) -> Result<Offer> {
     let paths: BTreeSet<String> = snapshot.files.keys().cloned().collect();
-    let chosen = choose_files(&paths, |path| read(snapshot.files.get(&path).cloned())).await?;
-    let offered = chosen.paths.into_iter().filter_map(|path| {
+    let chosen = match snapshot.quant.as_deref() {
+        Some(quant) => vec![choose_gguf(&paths, Some(quant))?],
+        None => {
+            let read = |path| read(snapshot.files.get(&path).cloned());
+            choose_files(&paths, read).await?.paths
+        }
+    };
+    let offered = chosen.into_iter().filter_map(|path| {
         let file = snapshot.files.get(&path)?;
         let size = fs::metadata(file).ok()?.len();
         let name = file.file_name().and_then(|name| name.to_str());
@@ -129,17 +145,21 @@ fn snapshot(cache: &Path, repo: &str, revision: &str) -> Option<Snapshot> {
         return None;
     }
     let root = cache.join(format!("models--{}", repo.replace('/', "--"))).canonicalize().ok()?;
+    // As on the hub, a tag such as Q8_0 is a choice among the GGUF files of the newest commit.
+    let quant = is_quant(revision).then(|| revision.to_owned());
+    let revision = if quant.is_some() { MAIN_REVISION } else { revision };
     let named = small(&root.join("refs").join(revision), COMMIT_LIMIT_BYTES);
     let commit = named.and_then(|bytes| String::from_utf8(bytes).ok());
     let commit = commit.map_or_else(|| revision.to_owned(), |commit| commit.trim().to_owned());
     if commit.is_empty() || !commit.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return None;
     }
-    let mut snapshot = Snapshot { commit, files: BTreeMap::new() };
+    let mut snapshot = Snapshot { commit, quant, files: BTreeMap::new() };
     let folder = root.join("snapshots").join(&snapshot.commit);
     snapshot.walk(&root, &folder, &folder, DEPTH);
     let absent = root.join(".no_exist").join(&snapshot.commit).join(SIGNS[0]);
-    let is_whole = SIGNS.iter().any(|sign| snapshot.files.contains_key(*sign)) || absent.exists();
+    let has_sign = SIGNS.iter().any(|sign| snapshot.files.contains_key(*sign)) || absent.exists();
+    let is_whole = has_sign || snapshot.quant.is_some();
     if !is_whole {
         tracing::debug!(repo, "the cache may have a part of the repository only");
     }

@@ -142,6 +142,17 @@ fn what_was_saved_is_loaded() {
 }
 
 #[test]
+fn a_model_in_dockers_form_keeps_its_bytes() {
+    let (_from, from) = store();
+    let config = Layer::new(media::CONFIG, from.put_bytes(b"{}").unwrap());
+    let gguf = Layer::new(media::GGUF, from.put_bytes(b"GGUF").unwrap());
+    let stored = from.commit(&name("x"), &Manifest::new(config, vec![gguf])).unwrap();
+    let (_to, to) = store();
+    let models = load(&to, &save(&from, &["x"])).unwrap();
+    assert_eq!((models.len(), models[0].digest), (1, stored.digest));
+}
+
+#[test]
 fn a_model_of_the_same_name_is_replaced() {
     let (_from, from) = two();
     let (_to, to) = store();

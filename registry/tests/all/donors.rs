@@ -10,11 +10,12 @@ use modelfiles::Origin;
 use registry::{Layer, Manifest, Settings, Store, digest_of, media};
 use tempfile::TempDir;
 
-use crate::hub::{COMMIT, Files, Hub, Listing};
+use crate::hub::{Files, Hub, Listing};
 use crate::world::{World, model, name, settings, weights};
 
 const NOWHERE: &str = "http://127.0.0.1:9";
 const WEIGHTS: &str = "model.safetensors";
+const COMMIT: &str = "abcdef0123456789abcdef0123456789abcdef01";
 const ETAG: &str = "0123456789012345678901234567890123456789";
 
 /// Writes a repository as Hugging Face's tools cache it, and returns its folder.
@@ -161,6 +162,37 @@ async fn the_hub_comes_before_the_cache() {
     let gone = Hub::start(model(), Listing::Error(404, "RepoNotFound")).await;
     let error = with_cache(&gone.endpoint, &place).pull("o/r").await.outcome.unwrap_err();
     assert!(error.to_string().contains("the hub has no 'o/r'"), "{error}");
+}
+
+#[tokio::test]
+async fn a_model_that_is_here_is_not_replaced_by_an_older_one() {
+    let place = tempfile::tempdir().unwrap();
+    let root = cache(place.path(), &model());
+    let hub = Hub::start(model(), Listing::Full).await;
+    let world = with_cache(&hub.endpoint, &place);
+    world.pull("o/r").await.model();
+    let offline =
+        Settings { hub_cache: Some(place.path().to_owned()), offline: true, ..settings(NOWHERE) };
+    let describe = |_: &registry::Files| Ok(serde_json::json!({}));
+    let puller = registry::Puller::new(world.store.clone(), offline, std::sync::Arc::new(describe));
+    let error = crate::world::told(puller.pull(&name("o/r"))).await.outcome.unwrap_err();
+    assert!(error.to_string().contains("HF_HUB_OFFLINE"), "{error}");
+    fs::rename(root.join("snapshots").join(COMMIT), root.join("snapshots").join(&hub.commit))
+        .unwrap();
+    fs::write(root.join("refs/main"), &hub.commit).unwrap();
+    crate::world::told(puller.pull(&name("o/r"))).await.model();
+}
+
+#[tokio::test]
+async fn one_gguf_file_of_the_cache_is_a_whole_model() {
+    let place = tempfile::tempdir().unwrap();
+    let files = Files::default().with("x-Q8_0.gguf", "GGUF8").with("x-Q4_K_M.gguf", "GGUF4");
+    cache(place.path(), &files);
+    let told = with_cache(NOWHERE, &place).pull("hf.co/o/r:q4_k_m").await;
+    let layers = &told.model().manifest.layers;
+    assert_eq!(layers.iter().map(|layer| layer.digest).collect::<Vec<_>>(), [digest_of(b"GGUF4")]);
+    let error = with_cache(NOWHERE, &place).refused("o/r").await;
+    assert!(error.starts_with("the hub cannot be reached: "), "{error}");
 }
 
 #[tokio::test]
