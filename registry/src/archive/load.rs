@@ -34,7 +34,7 @@ struct Unpacking<'a, R> {
 }
 
 impl Store {
-    /// Reads an archive to its end, and then makes its models visible; of one that ends early blobs are kept for a while.
+    /// Reads an archive to its end, then makes its models visible; of one that ends early blobs are kept for a while.
     pub fn unpack(&self, from: impl Read, tell: &mut dyn FnMut(Progress)) -> Result<Vec<Stored>> {
         let mut unpacking =
             Unpacking { store: self, entries: Entries::new(from), index: None, tell };
