@@ -8,21 +8,24 @@ use modelfiles::{Digest, Name};
 
 use super::entries::{Entries, Entry};
 use super::{BLOBS, BUFFER_BYTES, INDEX, INDEX_TYPE, Index, LAYOUT, Layout, REF_NAME, unusable};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::{Layer, MANIFEST_LIMIT_BYTES, Manifest, media};
 use crate::pull::Progress;
-use crate::store::{Store, Stored};
+use crate::store::{Pin, Store, Stored};
 
 /// The longest `oci-layout`; it says one number.
 const LAYOUT_LIMIT_BYTES: u64 = 4 << 10;
+/// Models of one archive.
+const MODELS_LIMIT: usize = 1_000;
 /// A blob's progress is told at most this often.
 const INTERVAL: Duration = Duration::from_millis(60);
 
 /// A model of an archive that may get its name.
 struct Arrival {
     name: Name,
-    manifest: Vec<u8>,
+    /// Of its manifest, which is read when it is needed: many together may be large.
     digest: Digest,
+    size: u64,
 }
 
 /// An archive on its way into a store.
@@ -30,23 +33,27 @@ struct Unpacking<'a, R> {
     store: &'a Store,
     entries: Entries<R>,
     index: Option<Index>,
+    /// Keeps removals from the blobs that have come.
+    pin: Pin,
     tell: &'a mut dyn FnMut(Progress),
 }
 
 impl Store {
     /// Reads an archive to its end, then makes its models visible; of one that ends early blobs are kept for a while.
     pub fn unpack(&self, from: impl Read, tell: &mut dyn FnMut(Progress)) -> Result<Vec<Stored>> {
-        let mut unpacking =
-            Unpacking { store: self, entries: Entries::new(from), index: None, tell };
+        let (entries, pin) = (Entries::new(from), self.pin([])?);
+        let mut unpacking = Unpacking { store: self, entries, index: None, pin, tell };
         while let Some(entry) = unpacking.entries.next()? {
             unpacking.take(&entry)?;
         }
-        let Unpacking { index, tell, .. } = unpacking;
+        let Unpacking { index, tell, pin, .. } = unpacking;
         let index = index.ok_or_else(|| unusable("it has no index.json"))?;
         let arrivals = self.arrivals(&index)?;
         tell(status("writing manifest"));
         let stored = arrivals.iter().map(|arrival| self.settle(arrival));
         let stored: Vec<Stored> = stored.collect::<Result<_>>()?;
+        drop(pin);
+        arrivals.iter().try_for_each(|arrival| self.forget(arrival))?;
         stored.iter().for_each(|model| tell(status(&format!("loaded {}", model.name))));
         tell(status("success"));
         Ok(stored)
@@ -56,6 +63,9 @@ impl Store {
     fn arrivals(&self, index: &Index) -> Result<Vec<Arrival>> {
         if index.manifests.is_empty() {
             return Err(unusable("its index names no model"));
+        }
+        if index.manifests.len() > MODELS_LIMIT {
+            return Err(unusable(format!("it has more than {MODELS_LIMIT} models")));
         }
         let mut names = BTreeSet::new();
         let mut arrivals = Vec::new();
@@ -70,11 +80,20 @@ impl Store {
             if !names.insert(name.full().to_lowercase()) {
                 return Err(unusable(format!("its index names '{name}' twice")));
             }
-            let manifest = self.read_blob(&named.digest, MANIFEST_LIMIT_BYTES)?;
-            self.judge(&name, &manifest)?;
-            arrivals.push(Arrival { name, manifest, digest: named.digest });
+            let arrival = Arrival { name, digest: named.digest, size: named.size };
+            self.judge(&arrival.name, &self.manifest_blob(&arrival)?)?;
+            arrivals.push(arrival);
         }
         Ok(arrivals)
+    }
+
+    fn manifest_blob(&self, arrival: &Arrival) -> Result<Vec<u8>> {
+        let bytes = self.read_blob(&arrival.digest, MANIFEST_LIMIT_BYTES)?;
+        // It may have been here before, and not come with the archive.
+        match crate::digest_of(&bytes) {
+            got if got == arrival.digest => Ok(bytes),
+            got => Err(Error::DigestMismatch { want: arrival.digest, got }),
+        }
     }
 
     /// Checks that a manifest is that of a model whose blobs are here.
@@ -96,14 +115,17 @@ impl Store {
     /// Makes a model visible, and removes what is not needed any more.
     fn settle(&self, arrival: &Arrival) -> Result<Stored> {
         let before = self.find(&arrival.name).ok();
-        let stored = self.commit_bytes(&arrival.name, &arrival.manifest)?;
+        let stored = self.commit_bytes(&arrival.name, &self.manifest_blob(arrival)?)?;
         if let Some(before) = before.filter(|before| before.digest != stored.digest) {
             self.release(&before.manifest)?;
         }
-        // In a store, unlike in an archive, a manifest is no blob.
-        let blob = Layer::new("", (arrival.digest, arrival.manifest.len() as u64));
-        self.release(&Manifest::new(blob, Vec::new()))?;
         Ok(stored)
+    }
+
+    /// Removes a manifest from the blobs: in a store, unlike in an archive, it is none.
+    fn forget(&self, arrival: &Arrival) -> Result<()> {
+        let blob = Layer::new("", (arrival.digest, arrival.size));
+        self.release(&Manifest::new(blob, Vec::new()))
     }
 }
 
@@ -147,6 +169,7 @@ impl<R: Read> Unpacking<'_, R> {
             total: Some(size),
             completed: Some(completed),
         };
+        self.pin.add(digest)?;
         if self.store.size_of(&digest) != Some(size) || self.store.verify(&digest).is_err() {
             self.store.check_space(size)?;
             let mut staging = self.store.stage(Some(digest))?;

@@ -89,8 +89,7 @@ pub(super) async fn fetch_all(
 ) -> Result<Vec<Layer>> {
     let needs = needs(work, offer)?;
     work.store.check_space(needs.iter().map(Need::missing).fold(0, u64::saturating_add))?;
-    let fetches: Vec<_> =
-        needs.iter().map(|need| fetch(work, offer, need, pin, feed)).collect();
+    let fetches: Vec<_> = needs.iter().map(|need| fetch(work, offer, need, pin, feed)).collect();
     let mut layers: Vec<Layer> =
         stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await?;
     layers.sort_by(|a, b| a.name.cmp(&b.name));

@@ -316,6 +316,11 @@ fn models_that_cannot_be() {
     assert!(error.ends_with("names 'M:latest' twice"), "{error}");
     let error = refused(&tar.clone().index(&[]).end());
     assert!(error.ends_with("its index names no model"), "{error}");
+    let names: Vec<String> = (0..1_001).map(|number| format!("m{number}")).collect();
+    let many: Vec<(&str, &[u8])> =
+        names.iter().map(|name| (name.as_str(), &manifest[..])).collect();
+    let error = refused(&tar.clone().index(&many).end());
+    assert!(error.ends_with("it has more than 1000 models"), "{error}");
     let error = refused(&Tar::default().blob(b"[]").index(&[("m", b"[]")]).end());
     assert!(error.contains("the manifest of 'm:latest': "), "{error}");
     let error = refused(&Tar::default().index(&[("m", b"gone")]).end());
