@@ -61,10 +61,12 @@ impl Store {
     pub fn stage(&self, expected: Option<Digest>) -> Result<Staging> {
         let folder = self.staging_folder();
         let create = || {
-            fs::create_dir_all(&folder)?;
+            self.make_folder("staging")?;
             tempfile::Builder::new().prefix("blob-").tempfile_in(&folder)
         };
         let (file, path) = create().map_err(|cause| self.io(&folder, cause))?.into_parts();
+        // Whoever prunes the store sees by this that it is in use; where files cannot be locked its age will do.
+        file.try_lock().ok();
         Ok(Staging::new(self, file, State::default(), Place::Temporary(path), expected))
     }
 
@@ -83,7 +85,7 @@ impl Store {
             // The writer before us has renamed or removed it between our open and our lock.
             return Ok(None);
         }
-        if self.size_of(&digest).is_some() {
+        if self.own_size_of(&digest).is_some() {
             // The writer before us was done before our open, which made an empty file.
             self.unlink(&path)?;
             return Ok(None);
@@ -217,7 +219,7 @@ impl Staging {
         let settle = || {
             file.set_permissions(Permissions::from_mode(0o644))?;
             file.sync_all()?;
-            fs::create_dir_all(self.store.blobs())?;
+            self.store.make_folder("blobs")?;
             fs::rename(source, &target)?;
             self.forget();
             sync_folder(&self.store.blobs())

@@ -2,9 +2,13 @@
 
 mod flaky;
 mod hub;
+mod inputs;
+mod overlay;
 mod pulls;
 mod sources;
 mod store;
+mod strangers;
 mod transfers;
+mod upkeep;
 mod warm;
 mod world;
