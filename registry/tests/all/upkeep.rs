@@ -49,7 +49,7 @@ fn partials_go_with_their_journals() {
     assert_eq!(store.prune(NOW).unwrap().partials, amount(1, 11));
     assert_eq!(there(&locked), 0);
     let earlier = digest_of(b"earlier").file_name();
-    let earlier = old(&store, &format!("blobs/{earlier}-partial"), "part", MINUTES * 0);
+    let earlier = old(&store, &format!("blobs/{earlier}-partial"), "part", Duration::ZERO);
     assert_eq!((store.prune(NOW).unwrap().partials, earlier.exists()), (amount(1, 4), false));
 }
 
@@ -131,7 +131,7 @@ fn damage_is_found_and_marked() {
     };
     inspect(&layer).unwrap();
     assert!(store.is_trusted(&layer, manifest));
-    let mut bytes = text.clone().into_bytes();
+    let mut bytes = text.into_bytes();
     bytes[77] ^= 1;
     fs::write(&path, bytes).unwrap();
     age(&path, HOURS);

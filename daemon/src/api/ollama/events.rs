@@ -29,6 +29,13 @@ impl Events {
         self.0.send(Ok(event)).await.map_err(|_gone| Error::Internal("request canceled".to_owned()))
     }
 
+    /// Tells something from a thread that may block.
+    pub(super) fn tell_blocking(&self, event: Value) -> Result<(), Error> {
+        self.0
+            .blocking_send(Ok(event))
+            .map_err(|_gone| Error::Internal("request canceled".to_owned()))
+    }
+
     /// Tells a status.
     pub(super) async fn status(&self, status: impl Into<String>) -> Result<(), Error> {
         self.tell(json!({ "status": status.into() })).await
