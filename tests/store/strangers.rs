@@ -93,13 +93,13 @@ fn junk_does_no_harm() {
 
 #[test]
 fn a_store_that_cannot_be_written() {
-    let hub = Hub::start(&[("o/r@main", small("bert-mean"))]);
+    let hub = Hub::start(&[("o/r@main", small("bert-mean")), ("o/s@main", small("bert-plain"))]);
     let machine = Machine::new(&hub);
     machine.run("pull hf.co/o/r").done();
     let vector = machine.vector("hf.co/o/r");
     let command = env!("CARGO_BIN_EXE_vecuna");
     let look = format!("{command} list; {command} run hf.co/o/r hello; {command} verify");
-    let change = ["rm hf.co/o/r", "cp hf.co/o/r copy", "prune", "pull hf.co/o/r"];
+    let change = ["rm hf.co/o/r", "cp hf.co/o/r copy", "prune", "pull hf.co/o/s"];
     let change = change.map(|line| format!("{command} {line}")).join("; ");
     let script = format!("{look}; touch models/written 2>/dev/null || {{ {change}; }}");
     let read_only = "mount --bind models models && mount -o remount,bind,ro models";

@@ -34,14 +34,6 @@ impl Store {
         metadata.len() == layer.size && metadata.modified().is_ok_and(|modified| modified <= since)
     }
 
-    /// Tells whether a blob can be taken for whole without being read: it has not changed since its manifest was
-    /// written.
-    pub fn is_trusted(&self, layer: &Layer, since: SystemTime) -> bool {
-        let Ok(file) = self.open_blob(&layer.digest) else { return false };
-        let Ok(metadata) = file.metadata() else { return false };
-        metadata.len() == layer.size && metadata.modified().is_ok_and(|modified| modified <= since)
-    }
-
     /// Returns the bytes of a blob that is at most `limit` bytes long.
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();

@@ -58,30 +58,15 @@ impl Leftover {
     }
 }
 
-/// Who holds a file.
-pub(super) enum Hold {
-    /// Whoever writes it.
-    Writer,
-    /// We do, as long as this lives.
-    Ours(File),
-    /// It is no file, or gone.
-    Nobody,
-}
-
-/// Takes hold of a file, so that nobody begins to write it.
-pub(super) fn hold(folder: &OwnedFd, name: &str) -> Hold {
-    let Ok(file) = open_file(folder, name) else { return Hold::Nobody };
-    if file.try_lock().is_err() {
-        return Hold::Writer;
-    }
+/// Takes hold of a file, so that nobody begins to write it as long as what is returned lives; `None` while somebody
+/// does. What is no file is held by nobody.
+pub(super) fn hold(folder: &OwnedFd, name: &str) -> Option<Option<File>> {
+    let Ok(file) = open_file(folder, name) else { return Some(None) };
+    file.try_lock().ok()?;
     // The writer before us may have made it a blob, and another may have begun a new one.
-    let now = open_file(folder, name).and_then(|now| now.metadata());
-    match (file.metadata(), now) {
-        (Ok(held), Ok(now)) if (held.dev(), held.ino()) == (now.dev(), now.ino()) => {
-            Hold::Ours(file)
-        }
-        _ => Hold::Writer,
-    }
+    let now = open_file(folder, name).and_then(|now| now.metadata()).ok()?;
+    let held = file.metadata().ok()?;
+    ((held.dev(), held.ino()) == (now.dev(), now.ino())).then_some(Some(file))
 }
 
 /// Removes a file, or a folder with all that is in it.

@@ -56,7 +56,7 @@ impl Store {
             if root.size_of(&place(name)).is_some() {
                 return Ok(name.clone());
             }
-            let (found, _) = self.names_in(root)?;
+            let found = self.names_in(root)?;
             if let Some(same) = found.iter().find(|other| other.same(name)) {
                 return Ok(same.clone());
             }
@@ -74,7 +74,7 @@ impl Store {
         let folded = |name: &Name| name.full().to_ascii_lowercase();
         let mut known: HashSet<String> = names.iter().map(folded).collect();
         for root in &*self.shared {
-            let (found, _) = self.names_in(root)?;
+            let found = self.names_in(root)?;
             names.extend(found.into_iter().filter(|name| known.insert(folded(name))));
         }
         Ok(names)
@@ -82,10 +82,21 @@ impl Store {
 
     /// Returns the name of every manifest file of the own folder, and whether nothing there was passed over.
     pub(super) fn own_names(&self) -> Result<(Vec<Name>, bool)> {
-        self.names_in(&self.own)
+        self.walk(&self.own)
     }
 
-    fn names_in(&self, root: &Root) -> Result<(Vec<Name>, bool)> {
+    fn names_in(&self, root: &Root) -> Result<Vec<Name>> {
+        match self.walk(root) {
+            // A shared store that cannot be read must not hide our models.
+            Err(error) if *root != self.own => {
+                tracing::warn!(folder = %root.path.display(), %error, "shared store is passed over");
+                Ok(Vec::new())
+            }
+            walked => Ok(walked?.0),
+        }
+    }
+
+    fn walk(&self, root: &Root) -> Result<(Vec<Name>, bool)> {
         let mut walk = Walk { parts: Vec::new(), names: Vec::new(), is_complete: true };
         let entered = root.folder(&["manifests"]).and_then(|folder| walk.enter(&folder));
         match entered {

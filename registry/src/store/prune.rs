@@ -8,7 +8,7 @@ use modelfiles::Digest;
 use rustix::fs::{FileType, statvfs};
 
 use super::Store;
-use super::leftover::{Hold, Leftover, hold, remove_all};
+use super::leftover::{Leftover, hold, remove_all};
 use super::root::entries;
 use crate::error::{Error, Result};
 
@@ -196,22 +196,22 @@ impl Sweep {
 
     /// Removes a download that nobody goes on with; who opens it meanwhile finds out by its lock.
     fn partial(&mut self, folder: &OwnedFd, name: &str, journal: Option<&str>) {
-        let _held = match hold(folder, name) {
-            Hold::Ours(file) => file,
-            Hold::Nobody => return,
-            Hold::Writer => {
-                self.is_busy = true;
-                return;
-            }
-        };
         let Ok(mut leftover) = Leftover::of(folder, name) else { return };
         let journal = journal.and_then(|name| Some((name, Leftover::of(folder, name).ok()?)));
         if let Some((_, more)) = journal {
             leftover = leftover.with(more);
         }
+        if !leftover.is_older(self.rules.partial) {
+            // Its writer, if there is one, need not wait for us.
+            return;
+        }
+        let Some(_held) = hold(folder, name) else {
+            self.is_busy = true;
+            return;
+        };
         // The journal goes first: without it the data claims nothing.
         let names = journal.map(|(name, _)| name).into_iter().chain([name]);
-        if leftover.is_older(self.rules.partial) && self.remove(folder, names) {
+        if self.remove(folder, names) {
             self.pruned.partials.add(leftover);
         }
     }
@@ -222,10 +222,15 @@ impl Sweep {
             FileType::Directory => self.rules.temporary.max(FOLDER_GRACE),
             _ => self.rules.temporary,
         };
-        let held = hold(folder, name);
-        if matches!(held, Hold::Writer) || !leftover.is_older(age) {
+        if !leftover.is_older(age) {
             self.is_busy = true;
-        } else if self.remove(folder, [name]) {
+            return;
+        }
+        let Some(_held) = hold(folder, name) else {
+            self.is_busy = true;
+            return;
+        };
+        if self.remove(folder, [name]) {
             self.pruned.temporary.add(leftover);
         }
     }
