@@ -77,7 +77,8 @@ fn what_a_full_disk_still_does() {
     let model = "hf.co/o/small";
     let script = format!(
         "{command} pull {model}; {fill}; {command} cp {model} copy; {command} list; {command} run {model} hello; \
-         {command} verify; {command} prune; {command} rm {model} && {command} pull {model}"
+         {command} verify; {command} prune; {command} rm {model} && \
+         truncate -s 512K models/filler && {command} pull {model}"
     );
     let Some(outcome) = in_own_mounts(&Machine::new(&hub), tmpfs, &script) else { return };
     let errors: Vec<&str> =
