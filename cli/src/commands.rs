@@ -6,6 +6,7 @@ mod create;
 mod embed;
 mod list;
 mod load;
+mod prune;
 mod ps;
 mod pull;
 mod push;
@@ -16,6 +17,7 @@ mod save;
 mod serve;
 mod show;
 mod stop;
+mod verify;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -55,6 +57,10 @@ pub(crate) enum Command {
     Cp(cp::Arguments),
     /// Remove models
     Rm(rm::Arguments),
+    /// Read all files of models and tell which are damaged
+    Verify(verify::Arguments),
+    /// Remove what nobody needs from the store
+    Prune(prune::Arguments),
     /// Print the completions of a shell
     Completions(completions::Arguments),
 }
@@ -78,6 +84,8 @@ impl Command {
             Self::Ps(arguments) => ps::run(arguments).await,
             Self::Cp(arguments) => cp::run(arguments).await,
             Self::Rm(arguments) => rm::run(arguments).await,
+            Self::Verify(arguments) => verify::run(arguments).await,
+            Self::Prune(arguments) => prune::run(arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),
         }
     }

@@ -32,6 +32,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/delete", delete(ollama::models::delete))
         .route("/api/copy", post(ollama::models::copy))
         .route("/api/create", post(ollama::create::create))
+        .route("/api/verify", post(ollama::upkeep::verify))
+        .route("/api/prune", post(ollama::upkeep::prune))
         .route("/api/blobs/{digest}", head(ollama::blobs::check).post(ollama::blobs::upload))
         .route("/api/save", post(ollama::archive::save))
         .route("/api/load", post(ollama::archive::load))

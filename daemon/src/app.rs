@@ -11,6 +11,7 @@ use crate::{
     Config, Error, about,
     body::Bodies,
     catalog::{Catalog, Model},
+    listing::Listing,
     residency::{Limits, Residency, Wanted},
     worker::Compute,
 };
@@ -27,6 +28,7 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) store: Store,
     catalog: Catalog,
+    pub(crate) listing: Listing,
     /// Where models compute.
     pub(crate) processor: engine::Processor,
     pub(crate) residency: Arc<Residency>,
@@ -44,7 +46,7 @@ impl App {
 
     /// Does what [`Self::start`] does, with workers that compute in another way.
     pub(crate) fn start_with(config: Config, compute: Compute) -> Result<Arc<Self>, Error> {
-        let store = Store::open(&config.models).map_err(Error::from)?;
+        let store = Store::open(&config.models)?.over(&config.shared_models)?;
         let limits = Limits {
             models: config.max_loaded_models,
             memory_bytes: config.memory.bytes(machine_memory_bytes()),
@@ -63,6 +65,7 @@ impl App {
             puller: Puller::new(store.clone(), config.sources(), Arc::new(describe)),
             store,
             catalog: Catalog::default(),
+            listing: Listing::default(),
             bodies: Bodies::new(config.max_body_bytes),
             uploads: Arc::new(tokio::sync::Semaphore::new(UPLOADS)),
             config,

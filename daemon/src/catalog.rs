@@ -2,16 +2,13 @@
 
 use std::{
     collections::HashMap,
-    fs::Metadata,
-    os::unix::fs::MetadataExt as _,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use modelfiles::Name;
 use registry::{Store, Stored};
 
-use crate::{Error, residency::Wanted};
+use crate::{Error, residency::Wanted, stamps::Stamps};
 
 /// Names that are remembered; few applications use more than a handful.
 const MOST_NAMES: usize = 256;
@@ -20,42 +17,16 @@ const MOST_NAMES: usize = 256;
 pub(crate) struct Model {
     pub(crate) stored: Stored,
     wanted: OnceLock<Wanted>,
-    manifest: PathBuf,
-    stamp: Stamp,
-}
-
-/// What tells one manifest file from the one that replaces it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    place: (u64, u64),
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(file: &Metadata) -> Self {
-        Self {
-            place: (file.dev(), file.ino()),
-            size: file.size(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-        }
-    }
+    stamps: Stamps,
 }
 
 impl Model {
     /// Reads a model of the store.
     fn read(store: &Store, name: &Name) -> Result<Self, Error> {
         let name = store.existing(name)?;
-        let mut manifest = store.root().join("manifests");
-        manifest.extend(name.parts());
-        // The stamp goes first: a manifest that is replaced before it is read has another one then.
-        let stamp = std::fs::metadata(&manifest).map(|file| Stamp::of(&file));
+        let stamps = Stamps::before_reading(store, &name);
         let stored = store.find(&name)?;
-        let stamp =
-            stamp.map_err(|error| Error::Internal(format!("manifest of '{name}': {error}")))?;
-        Ok(Self { stored, wanted: OnceLock::new(), manifest, stamp })
+        Ok(Self { stored, wanted: OnceLock::new(), stamps })
     }
 
     /// Returns what residency needs to load it, if that was found out already.
@@ -68,10 +39,10 @@ impl Model {
         self.wanted.get_or_init(|| wanted.clone());
     }
 
-    /// Says whether the disk still holds this model under this name. Asking for one file's metadata takes about a
-    /// microsecond, handing that to another thread ten: it is done where the request is.
+    /// Says whether the disk still holds this model under this name. Handing that to another thread would take longer
+    /// than it takes: it is done where the request is.
     fn is_current(&self) -> bool {
-        std::fs::metadata(&self.manifest).is_ok_and(|file| Stamp::of(&file) == self.stamp)
+        self.stamps.are_current()
     }
 }
 

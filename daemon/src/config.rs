@@ -71,6 +71,8 @@ pub struct Config {
     pub models: PathBuf,
     /// Other stores, which files are taken from and nothing is written to.
     pub stores: Vec<PathBuf>,
+    /// Stores whose models can be used too, and are never changed.
+    pub shared_models: Vec<PathBuf>,
     /// How long a model stays loaded after its last request.
     pub keep_alive: KeepAlive,
     /// How long loading a model may take; `None` is without limit.
@@ -140,6 +142,7 @@ impl Config {
             host_was_set: s.is_in_environment("VECUNA_HOST"),
             stores: surroundings.stores_beside(&models, s.text("OLLAMA_MODELS")),
             models,
+            shared_models: s.text("VECUNA_SHARED_MODELS").map_or_else(Vec::new, |t| folders(&t)),
             keep_alive: s
                 .parse("VECUNA_KEEP_ALIVE", KeepAlive::from_variable)
                 .unwrap_or(KeepAlive::For(FIVE_MINUTES)),
@@ -193,6 +196,11 @@ fn host(settings: &mut Settings<'_>) -> Host {
         settings.warn("VECUNA_HOST", &warning);
     }
     host
+}
+
+/// Reads the names of folders; a list in the file has become a text with commas.
+fn folders(text: &str) -> Vec<PathBuf> {
+    text.split([':', ',']).map(str::trim).filter(|f| !f.is_empty()).map(PathBuf::from).collect()
 }
 
 /// Reads the number of models at once; 0 asks for the default, as in Ollama.

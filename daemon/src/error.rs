@@ -59,6 +59,7 @@ impl From<registry::Error> for Error {
     fn from(error: registry::Error) -> Self {
         match error {
             registry::Error::NotFound(_) => Self::NotFound(error.to_string()),
+            registry::Error::Shared(_) => Self::Forbidden(error.to_string()),
             _ => Self::Internal(error.to_string()),
         }
     }

@@ -9,9 +9,11 @@ pub mod config;
 mod edge;
 mod embedding;
 mod error;
+mod listing;
 mod log;
 mod residency;
 mod server;
+mod stamps;
 mod worker;
 
 use std::path::Path;

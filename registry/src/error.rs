@@ -15,6 +15,17 @@ pub enum Error {
     /// The store holds no such model.
     #[error("model '{0}' not found")]
     NotFound(Name),
+    /// The model is in a store that is only read.
+    #[error("model '{0}' is in the shared store, which is read-only")]
+    Shared(Name),
+    /// The store cannot be written.
+    #[error("the store cannot be written: {}: {cause}", .path.display())]
+    ReadOnly {
+        /// The file, relative to the store.
+        path: PathBuf,
+        /// The operating system's error.
+        cause: io::Error,
+    },
     /// No source is known for this name. The text is the one that Ollama's clients look for.
     #[error("pull model manifest: file does not exist")]
     Unknown(Name),
@@ -113,7 +124,21 @@ impl Error {
         if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             return Self::NoSpace { needed: None };
         }
-        Self::Io { path: path.strip_prefix(root).unwrap_or(path).to_owned(), cause }
+        let path = path.strip_prefix(root).unwrap_or(path).to_owned();
+        match cause.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path, cause },
+            _ => Self::Io { path, cause },
+        }
+    }
+
+    /// Returns the error for something that had to be written.
+    pub(crate) fn written(root: &Path, path: &Path, cause: io::Error) -> Self {
+        match Self::io(root, path, cause) {
+            Self::Io { path, cause } if cause.kind() == io::ErrorKind::PermissionDenied => {
+                Self::ReadOnly { path, cause }
+            }
+            error => error,
+        }
     }
 
     /// Returns an `Unreachable` error.

@@ -19,7 +19,7 @@ pub use manifest::{
 };
 pub use pull::{Describe, Files, Progress, Puller, Pulling};
 pub use sources::{CONNECTIONS, Line, Options, Settings, folder_files};
-pub use store::{GGUF_PATH, Pin, Pump, Staging, Store, Stored};
+pub use store::{Amount, GGUF_PATH, Kept, Pin, Prune, Pruned, Pump, Staging, Store, Stored};
 
 /// Runs a closure on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(

@@ -8,6 +8,7 @@
 //! staging/pin-*                                digests that somebody still needs, locked by him
 //! staging/                                     unnamed temporary files
 //! vecuna.lock                                  held while manifests change
+//! vecuna.json                                  the format, where one of us made the store
 //! ```
 //! No path is built from anything but a validated `Name` or `Digest`.
 
@@ -15,12 +16,16 @@ mod adopt;
 mod blobs;
 mod change;
 mod extents;
+mod format;
 mod journal;
+mod leftover;
 mod models;
 mod pins;
 mod prune;
 mod pump;
+mod root;
 mod staging;
+mod verify;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,40 +37,62 @@ use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 pub(crate) use extents::Extents;
 pub(crate) use models::is_inside;
+use models::place;
 pub use models::{GGUF_PATH, Stored};
 pub use pins::Pin;
+pub use prune::{Amount, Kept, Prune, Pruned};
 pub use pump::Pump;
+use root::Root;
 pub use staging::Staging;
 
-/// A content-addressed store in one directory.
+/// A content-addressed store in one directory, perhaps over others that are only read.
 #[derive(Clone, Debug)]
 pub struct Store {
-    root: Arc<Path>,
+    /// The folder that is written.
+    own: Root,
+    /// What is not in it is looked for in these, in their order.
+    shared: Arc<[Root]>,
 }
 
 impl Store {
     /// Opens the store in a directory, and creates the directory where it is missing.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
-        let store = Self { root: Arc::from(root.into()) };
-        for folder in [store.blobs(), store.manifests(), store.staging_folder()] {
-            if let Err(cause) = fs::create_dir_all(&folder)
-                // A store that cannot be written can still be read.
-                && !store.root.is_dir()
-            {
-                return Err(Error::Io { path: store.root.to_path_buf(), cause });
+        Ok(Self { own: Root::create(&root.into())?, shared: Arc::default() })
+    }
+
+    /// Puts the store over others: what they hold can be used, and is never changed.
+    pub fn over(self, folders: &[PathBuf]) -> Result<Self> {
+        let mut shared: Vec<Root> = Vec::new();
+        for folder in folders {
+            let root = Root::look(folder)?;
+            let is_known = |known: &Root| known.path == root.path;
+            if !is_known(&self.own) && !shared.iter().any(is_known) {
+                shared.push(root);
             }
         }
-        Ok(store)
+        Ok(Self { shared: shared.into(), ..self })
     }
 
     /// Returns the directory of the store.
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.own.path
     }
 
     /// Returns where a blob lies, or would lie.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.blobs().join(digest.file_name())
+        let name = digest.file_name();
+        let holder = self.roots().find(|root| root.size_of(&["blobs", &name]).is_some());
+        holder.unwrap_or(&self.own).path_of(&["blobs", &name])
+    }
+
+    /// Returns where a manifest lies or would lie, in each of the folders that it is looked for in.
+    pub fn manifest_paths(&self, name: &Name) -> impl Iterator<Item = PathBuf> {
+        self.roots().map(|root| root.path_of(&place(name)))
+    }
+
+    /// Returns the folders in which something is looked for, in their order.
+    fn roots(&self) -> impl Iterator<Item = &Root> {
+        [&self.own].into_iter().chain(&*self.shared)
     }
 
     /// Returns where a blob that is written here will lie.
@@ -77,18 +104,8 @@ impl Store {
         self.staging_folder().join(digest.file_name())
     }
 
-    fn manifest_path(&self, name: &Name) -> PathBuf {
-        let mut path = self.manifests();
-        path.extend(name.parts());
-        path
-    }
-
     fn blobs(&self) -> PathBuf {
-        self.root.join("blobs")
-    }
-
-    fn manifests(&self) -> PathBuf {
-        self.root.join("manifests")
+        self.own.path.join("blobs")
     }
 
     /// Returns a manifest byte for byte, and the name as it is spelled on disk.
@@ -110,11 +127,17 @@ impl Store {
     }
 
     pub(crate) fn staging_folder(&self) -> PathBuf {
-        self.root.join("staging")
+        self.own.path.join("staging")
+    }
+
+    /// Makes a folder of the store if it is missing; a link is none.
+    pub(crate) fn make_folder(&self, name: &str) -> std::io::Result<()> {
+        self.own.make_folders(&[name]).map(drop)
     }
 
     pub(crate) fn io(&self, path: &Path, cause: std::io::Error) -> Error {
-        Error::io(&self.root, path, cause)
+        let holder = self.roots().find(|root| path.starts_with(&root.path));
+        Error::io(&holder.unwrap_or(&self.own).path, path, cause)
     }
 }
 

@@ -67,6 +67,30 @@ fn a_full_disk() {
     check(&outcome, "no space left on device");
 }
 
+/// On a disk without a free byte a model can be asked, verified, and removed, which makes room.
+#[test]
+fn what_a_full_disk_still_does() {
+    let hub = hub();
+    let command = env!("CARGO_BIN_EXE_vecuna");
+    let tmpfs = "mkdir -p models && mount -t tmpfs -o size=1m none models";
+    let fill = "dd if=/dev/zero of=models/filler bs=4096 2>/dev/null";
+    let model = "hf.co/o/small";
+    let script = format!(
+        "{command} pull {model}; {fill}; {command} cp {model} copy; {command} list; {command} run {model} hello; \
+         {command} verify; {command} prune; {command} rm {model} && \
+         truncate -s 512K models/filler && {command} pull {model}"
+    );
+    let Some(outcome) = in_own_mounts(&Machine::new(&hub), tmpfs, &script) else { return };
+    let errors: Vec<&str> =
+        outcome.stderr.lines().filter(|line| line.starts_with("Error: ")).collect();
+    assert_eq!(errors, ["Error: no space left on device"], "{outcome:?}");
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    let starts =
+        ["NAME ", "hf.co/o/small:latest ", "[", "verified 1 model, ", "nothing", "deleted "];
+    assert_eq!(lines.len(), starts.len(), "{outcome:?}");
+    assert!(lines.iter().zip(starts).all(|(line, start)| line.starts_with(start)), "{outcome:?}");
+}
+
 #[test]
 fn a_limit_of_file_sizes() {
     under_a_limit(&hub());

@@ -93,13 +93,15 @@ fn junk_does_no_harm() {
 
 #[test]
 fn a_store_that_cannot_be_written() {
-    let hub = Hub::start(&[("o/r@main", small("bert-mean"))]);
+    let hub = Hub::start(&[("o/r@main", small("bert-mean")), ("o/s@main", small("bert-plain"))]);
     let machine = Machine::new(&hub);
     machine.run("pull hf.co/o/r").done();
     let vector = machine.vector("hf.co/o/r");
     let command = env!("CARGO_BIN_EXE_vecuna");
-    let look = format!("{command} list; {command} run hf.co/o/r hello");
-    let script = format!("{look}; touch models/written 2>/dev/null || {command} rm hf.co/o/r");
+    let look = format!("{command} list; {command} run hf.co/o/r hello; {command} verify");
+    let change = ["rm hf.co/o/r", "cp hf.co/o/r copy", "prune", "pull hf.co/o/s"];
+    let change = change.map(|line| format!("{command} {line}")).join("; ");
+    let script = format!("{look}; touch models/written 2>/dev/null || {{ {change}; }}");
     let read_only = "mount --bind models models && mount -o remount,bind,ro models";
     let outcome = match in_own_mounts(&machine, read_only, &script) {
         Some(outcome) => outcome,
@@ -110,7 +112,13 @@ fn a_store_that_cannot_be_written() {
     assert!(outcome.stdout.contains(&vector), "{outcome:?}");
     // Modes do not hold back root, who may still not be allowed to mount.
     let is_writable = machine.models().join("written").exists();
-    assert!(is_writable || outcome.stderr.contains("Error: "), "{outcome:?}");
+    let errors = outcome.stderr.lines().filter(|line| line.starts_with("Error: "));
+    assert_eq!(errors.count(), if is_writable { 0 } else { 4 }, "{outcome:?}");
+    assert!(
+        is_writable || outcome.stderr.contains("Error: the store cannot be written: "),
+        "{outcome:?}"
+    );
+    assert!(outcome.stdout.contains(" 0 damaged"), "{outcome:?}");
     machine.whole("hf.co/o/r");
 }
 

@@ -24,6 +24,9 @@ pub(crate) struct Event {
     /// How many bytes are done.
     pub(crate) completed: Option<u64>,
     error: Option<String>,
+    /// What else is told.
+    #[serde(flatten)]
+    pub(crate) more: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Event {

@@ -13,6 +13,7 @@ pub(crate) mod rerank;
 pub(crate) mod show;
 pub(crate) mod tokenize;
 pub(crate) mod unload;
+pub(crate) mod upkeep;
 
 use axum::{
     body::Body,

@@ -150,6 +150,15 @@ fn the_store_stands_where_it_is_told_else_with_systemd_else_with_the_user() {
 }
 
 #[test]
+fn shared_stores_are_a_list_of_folders() {
+    let shared = |text: &str| load(&[("VECUNA_SHARED_MODELS", text)]).shared_models;
+    assert_eq!(load(&[]).shared_models, [""; 0].map(PathBuf::from));
+    assert_eq!(shared("/a"), ["/a"].map(PathBuf::from));
+    // A list in the file becomes a text with commas.
+    assert_eq!(shared(":/a: /b c,/d:"), ["/a", "/b c", "/d"].map(PathBuf::from));
+}
+
+#[test]
 fn the_hub_is_reached_as_hugging_face_says() {
     let hub = load(&[("HF_ENDPOINT", "http://mirror/"), ("HF_TOKEN", "hf_2")]).hub;
     assert_eq!(hub.endpoint.as_deref(), Some("http://mirror"));

@@ -61,6 +61,8 @@ const VARIABLES: &[Variable] = &[
         "address to listen on, and where commands look for the service"),
     shared("VECUNA_MODELS", "OLLAMA_MODELS", "models", "the user's data folder",
         "folder of the model store"),
+    own("VECUNA_SHARED_MODELS", "shared_models", "none",
+        "folders of further model stores, which are only read, separated by colons"),
     shared("VECUNA_KEEP_ALIVE", "OLLAMA_KEEP_ALIVE", "keep_alive", "5m",
         "how long a model stays loaded after its last request; negative is forever"),
     shared("VECUNA_LOAD_TIMEOUT", "OLLAMA_LOAD_TIMEOUT", "load_timeout", "5m",

@@ -34,6 +34,8 @@ pub(crate) const ROUTES: &[Route] = &[
     Route { methods: DELETE, path: "/api/delete" },
     Route { methods: POST, path: "/api/copy" },
     Route { methods: POST, path: "/api/create" },
+    Route { methods: POST, path: "/api/verify" },
+    Route { methods: POST, path: "/api/prune" },
     Route { methods: HEAD_POST, path: "/api/blobs/{digest}" },
     Route { methods: POST, path: "/api/save" },
     Route { methods: POST, path: "/api/load" },

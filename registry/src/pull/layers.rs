@@ -71,7 +71,14 @@ fn replace(store: &Store, name: &Name, manifest: &[u8], feed: &Feed) -> Result<S
 }
 
 fn config(store: &Store, files: &[Layer], describe: &Describe) -> Result<Layer> {
-    let described = describe(&store.layer_files(files.iter())?).map_err(Error::Unusable)?;
+    let described = match describe(&store.layer_files(files.iter())?) {
+        Ok(described) => described,
+        Err(reason) => {
+            // A file that a removal took away meanwhile is fetched again; all else is the model's own fault.
+            store.layer_files(files.iter())?;
+            return Err(Error::Unusable(reason));
+        }
+    };
     put(store, media::CONFIG, &json(&described)?)
 }
 

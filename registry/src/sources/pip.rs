@@ -65,7 +65,7 @@ pub(super) async fn resolve(
 fn staging(store: &Store) -> Result<TempDir> {
     let parent = store.staging_folder();
     let create = || {
-        fs::create_dir_all(&parent)?;
+        store.make_folder("staging")?;
         let folder = tempfile::Builder::new().prefix("pip-").tempdir_in(&parent)?;
         fs::create_dir(folder.path().join("temporary"))?;
         fs::create_dir(folder.path().join("wheel"))?;

@@ -53,7 +53,7 @@ pub(super) async fn resolve(settings: &Settings, [host, repo, tag]: [&str; 3]) -
 
 /// Returns a model whose blobs are all there.
 fn whole(root: &Path, name: &Name) -> Option<(Store, Vec<u8>, Manifest)> {
-    let store = Store::as_it_is(root);
+    let store = Store::as_it_is(root).ok()?;
     let (_, bytes) = store.manifest_of(name).ok()?;
     let manifest = Manifest::parse(&bytes).ok()?;
     store.require(&manifest).ok()?;

@@ -4,11 +4,13 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use modelfiles::Digest;
 use tempfile::{NamedTempFile, TempPath};
 
 use super::blobs::open_plain;
+use super::root::Root;
 use super::{Store, sync_folder};
 use crate::error::{Error, Result};
 use crate::hash::{Hasher, read_all};
@@ -18,8 +20,8 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 impl Store {
     /// Returns the store in a directory as it is; nothing is created there.
-    pub(crate) fn as_it_is(root: &Path) -> Self {
-        Self { root: root.into() }
+    pub(crate) fn as_it_is(root: &Path) -> Result<Self> {
+        Ok(Self { own: Root::look(root)?, shared: Arc::default() })
     }
 
     /// Makes a file of somebody else a blob, without any change to that file; `None` when its bytes are others.
@@ -36,7 +38,7 @@ impl Store {
         };
         let (folder, target) = (self.staging_folder(), self.own_blob_path(&digest));
         let adopt = || -> io::Result<Option<u64>> {
-            fs::create_dir_all(&folder)?;
+            self.make_folder("staging")?;
             let (file, place) = bring(&donor, path, &folder)?;
             let mut hasher = Hasher::default();
             let size = read_all(&mut hasher, &mut &file)?;
@@ -45,7 +47,7 @@ impl Store {
                 return Ok(None);
             }
             file.sync_all()?;
-            fs::create_dir_all(self.blobs())?;
+            self.make_folder("blobs")?;
             // Where the target is the same file already, this does nothing; the temporary name goes when dropped.
             fs::rename(&place, &target)?;
             sync_folder(&self.blobs())?;

@@ -17,12 +17,17 @@ use crate::manifest::Layer;
 impl Store {
     /// Returns the size of a blob, if the store holds it as a regular file.
     pub fn size_of(&self, digest: &Digest) -> Option<u64> {
-        let metadata = fs::symlink_metadata(self.blob_path(digest)).ok()?;
-        metadata.is_file().then_some(metadata.len())
+        let name = digest.file_name();
+        self.roots().find_map(|root| root.size_of(&["blobs", &name]))
     }
 
-    /// Tells whether a blob can be taken for whole without being read: it has not changed since its manifest was
-    /// written.
+    /// Returns the size of a blob, if the own folder holds it.
+    pub(super) fn own_size_of(&self, digest: &Digest) -> Option<u64> {
+        self.own.size_of(&["blobs", &digest.file_name()])
+    }
+
+    /// Tells whether a blob can be taken for whole without being read: it has not changed since that time, at which
+    /// a manifest was written that names it.
     pub fn is_trusted(&self, layer: &Layer, since: SystemTime) -> bool {
         let Ok(file) = self.open_blob(&layer.digest) else { return false };
         let Ok(metadata) = file.metadata() else { return false };
@@ -31,12 +36,11 @@ impl Store {
 
     /// Returns the bytes of a blob that is at most `limit` bytes long.
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
-        let path = self.blob_path(digest);
         let mut bytes = Vec::new();
         let file = self.open_blob(digest)?;
         file.take(limit.saturating_add(1))
             .read_to_end(&mut bytes)
-            .map_err(|e| self.io(&path, e))?;
+            .map_err(|cause| self.io(&self.blob_path(digest), cause))?;
         if bytes.len() as u64 > limit {
             return Err(Error::Corrupt(format!("blob {digest} is longer than {limit} bytes")));
         }
@@ -66,9 +70,10 @@ impl Store {
         }
     }
 
-    /// Removes a blob that `verify` has refused.
+    /// Removes a blob that `verify` has refused; one that is shared is hidden by the next that comes.
     pub(crate) fn discard(&self, digest: &Digest) -> Result<()> {
-        self.unlink(&self.blob_path(digest))
+        let removed = self.own.remove_file(&["blobs", &digest.file_name()]);
+        removed.map_err(|cause| self.io(&self.own_blob_path(digest), cause))
     }
 
     pub(super) fn unlink(&self, path: &Path) -> Result<()> {
@@ -79,19 +84,18 @@ impl Store {
     }
 
     /// Opens a blob; a link or a device under its name is as good as nothing.
-    fn open_blob(&self, digest: &Digest) -> Result<File> {
-        let path = self.blob_path(digest);
-        let file = match open_plain(OpenOptions::new().read(true), &path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(self.io(&path, error));
+    pub(super) fn open_blob(&self, digest: &Digest) -> Result<File> {
+        let name = digest.file_name();
+        for root in self.roots() {
+            match root.file(&["blobs", &name]) {
+                Ok(file) => return Ok(file),
+                Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(self.io(&root.path.join("blobs").join(name), cause));
+                }
+                Err(error) => tracing::debug!(%digest, %error, "blob cannot be opened"),
             }
-            Err(error) => {
-                tracing::debug!(%digest, %error, "blob cannot be opened");
-                return Err(Error::MissingBlob(*digest));
-            }
-        };
-        Ok(file)
+        }
+        Err(Error::MissingBlob(*digest))
     }
 }
 

@@ -1,15 +1,14 @@
 //! How do models come and go? Everything that changes manifests, under the store's lock.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 
 use modelfiles::{Digest, Name};
 
-use super::models::LEVELS;
-use super::{Store, Stored, sync_folder};
+use super::models::{LEVELS, place};
+use super::{Store, Stored, root};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 
@@ -43,7 +42,7 @@ impl Store {
         if from.same(&to) {
             return Ok(());
         }
-        let before = self.read(&to).ok();
+        let before = self.read_own(&to).ok();
         self.write_manifest(&to, &bytes)?;
         before.map_or(Ok(()), |before| self.sweep(&before.manifest))
     }
@@ -52,16 +51,17 @@ impl Store {
     pub fn remove(&self, name: &Name) -> Result<()> {
         let _lock = self.lock()?;
         let name = self.existing(name)?;
-        let model = match self.read(&name) {
+        let model = match self.read_own(&name) {
             // A damaged manifest can be removed too; what it meant is unknown, so its blobs stay.
             Err(Error::Corrupt(_)) => None,
+            Err(Error::NotFound(_)) if !matches!(self.read(&name), Err(Error::NotFound(_))) => {
+                return Err(Error::Shared(name));
+            }
             other => Some(other?),
         };
-        let path = self.manifest_path(&name);
-        // After a power cut, too, the manifest must be gone before its blobs.
-        let unlink = || fs::remove_file(&path).and_then(|()| self.sync_above(&path));
-        unlink().map_err(|cause| self.io(&path, cause))?;
-        self.remove_empty_folders(&path);
+        self.remove_manifest(&name).map_err(|cause| {
+            Error::written(self.root(), &self.own.path_of(&place(&name)), cause)
+        })?;
         model.map_or(Ok(()), |model| self.sweep(&model.manifest))
     }
 
@@ -74,21 +74,22 @@ impl Store {
     fn sweep(&self, manifest: &Manifest) -> Result<()> {
         let Some(used) = self.referenced()? else { return Ok(()) };
         for layer in manifest.blobs().filter(|layer| !used.contains(&layer.digest)) {
-            self.unlink(&self.blob_path(&layer.digest))?;
+            self.discard(&layer.digest)?;
         }
         Ok(())
     }
 
-    /// Returns every digest that a manifest names or somebody holds, or `None` when a manifest cannot be read.
+    /// Returns every digest that a manifest of the own folder names or somebody holds, or `None` when a manifest cannot
+    /// be read.
     pub(super) fn referenced(&self) -> Result<Option<HashSet<Digest>>> {
         let mut used = self.pinned();
-        let (names, is_complete) = self.all_names()?;
+        let (names, is_complete) = self.own_names()?;
         if !is_complete {
-            tracing::warn!("no blob is removed while a folder of manifests is unreadable");
+            tracing::warn!("no blob is removed while manifests are passed over");
             return Ok(None);
         }
         for name in names {
-            match self.read(&name) {
+            match self.read_own(&name) {
                 Ok(model) => used.extend(model.manifest.blobs().map(|layer| layer.digest)),
                 Err(Error::NotFound(_)) => {}
                 Err(error) => {
@@ -101,47 +102,46 @@ impl Store {
     }
 
     fn write_manifest(&self, name: &Name, bytes: &[u8]) -> Result<()> {
-        let path = self.manifest_path(name);
-        let folder = path.parent().unwrap_or(&self.root);
+        let place = place(name);
         let write = || {
-            fs::create_dir_all(self.staging_folder())?;
-            let mut file = tempfile::Builder::new()
-                .prefix("manifest-")
-                .permissions(Permissions::from_mode(0o644))
-                .tempfile_in(self.staging_folder())?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            fs::create_dir_all(folder)?;
-            file.persist(&path)?;
-            self.sync_above(&path)
+            let aside = self.own.make_folders(&["staging"])?;
+            let folders = self.own.make_folders(&place[..LEVELS])?;
+            let (Some(aside), Some(folder)) = (aside.last(), folders.last()) else { return Ok(()) };
+            root::put(aside, folder, name.tag(), bytes)?;
+            sync(&folders)
         };
-        write().map_err(|cause| self.io(&path, cause))
+        write().map_err(|cause| Error::written(self.root(), &self.own.path_of(&place), cause))
     }
 
-    /// Makes a manifest's coming or going survive a power cut, and the folders above it.
-    fn sync_above(&self, path: &Path) -> io::Result<()> {
-        path.ancestors().skip(1).take(LEVELS).try_for_each(sync_folder)
-    }
-
-    /// Removes the folders above a manifest, up to the first that is not empty.
-    fn remove_empty_folders(&self, path: &Path) {
-        let root = self.manifests();
-        for folder in path.ancestors().skip(1).take_while(|folder| *folder != root) {
-            if fs::remove_dir(folder).is_err() {
-                return;
+    /// Removes a manifest, and the folders above it that are empty then.
+    fn remove_manifest(&self, name: &Name) -> io::Result<()> {
+        let place = place(name);
+        let folders = self.own.folders(&place[..LEVELS])?;
+        let Some(folder) = folders.last() else { return Ok(()) };
+        root::remove(folder, name.tag())?;
+        // After a power cut, too, the manifest must be gone before its blobs.
+        sync(&folders)?;
+        for (folder, part) in folders.iter().take(LEVELS).zip(&place).skip(1).rev() {
+            if root::remove_folder(folder, part).is_err() {
+                break;
             }
         }
+        Ok(())
     }
 
     /// Waits for the store's lock. Who holds it only renames and unlinks, so the wait is short.
     pub(super) fn lock(&self) -> Result<File> {
-        let path = self.root.join("vecuna.lock");
+        const NAME: &str = "vecuna.lock";
         let lock = || {
-            let mut options = OpenOptions::new();
-            let file = options.write(true).create(true).truncate(false).open(&path)?;
+            let file = self.own.file_to_write(NAME)?;
             file.lock()?;
             Ok(file)
         };
-        lock().map_err(|cause| self.io(&path, cause))
+        lock().map_err(|cause| Error::written(self.root(), &self.root().join(NAME), cause))
     }
+}
+
+/// Makes a manifest's coming or going survive a power cut, and the folders above it.
+fn sync(folders: &[OwnedFd]) -> io::Result<()> {
+    folders.iter().skip(1).rev().try_for_each(|folder| Ok(rustix::fs::fsync(folder)?))
 }

@@ -1,14 +1,16 @@
 //! Which models does the store hold, and which files is one made of?
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use modelfiles::{Digest, Name};
+use rustix::fs::FileType;
 
 use super::Store;
+use super::root::{self, Root};
 use crate::error::{Error, Result};
 use crate::hash::digest_of;
 use crate::manifest::{Layer, MANIFEST_LIMIT_BYTES, Manifest, media};
@@ -49,27 +51,58 @@ impl Store {
 
     /// Returns the name with each part spelled as in the models that exist.
     pub fn existing(&self, name: &Name) -> Result<Name> {
-        if self.manifest_path(name).is_file() {
-            return Ok(name.clone());
-        }
-        let names = self.names()?;
-        if let Some(same) = names.iter().find(|other| other.same(name)) {
-            return Ok(same.clone());
+        let mut names = Vec::new();
+        for root in self.roots() {
+            if root.size_of(&place(name)).is_some() {
+                return Ok(name.clone());
+            }
+            let found = self.names_in(root)?;
+            if let Some(same) = found.iter().find(|other| other.same(name)) {
+                return Ok(same.clone());
+            }
+            names.extend(found);
         }
         Ok(respell(name, &names))
     }
 
     /// Returns the name of every manifest file, readable or not.
     pub fn names(&self) -> Result<Vec<Name>> {
-        Ok(self.all_names()?.0)
+        let mut names = self.own_names()?.0;
+        if self.shared.is_empty() {
+            return Ok(names);
+        }
+        let folded = |name: &Name| name.full().to_ascii_lowercase();
+        let mut known: HashSet<String> = names.iter().map(folded).collect();
+        for root in &*self.shared {
+            let found = self.names_in(root)?;
+            names.extend(found.into_iter().filter(|name| known.insert(folded(name))));
+        }
+        Ok(names)
     }
 
-    /// Returns the name of every manifest file, and whether every folder could be looked into.
-    pub(super) fn all_names(&self) -> Result<(Vec<Name>, bool)> {
-        let folder = self.manifests();
+    /// Returns the name of every manifest file of the own folder, and whether nothing there was passed over.
+    pub(super) fn own_names(&self) -> Result<(Vec<Name>, bool)> {
+        self.walk(&self.own)
+    }
+
+    fn names_in(&self, root: &Root) -> Result<Vec<Name>> {
+        match self.walk(root) {
+            // A shared store that cannot be read must not hide our models.
+            Err(error) if *root != self.own => {
+                tracing::warn!(folder = %root.path.display(), %error, "shared store is passed over");
+                Ok(Vec::new())
+            }
+            walked => Ok(walked?.0),
+        }
+    }
+
+    fn walk(&self, root: &Root) -> Result<(Vec<Name>, bool)> {
         let mut walk = Walk { parts: Vec::new(), names: Vec::new(), is_complete: true };
-        walk.enter(&folder).map_err(|cause| self.io(&folder, cause))?;
-        Ok((walk.names, walk.is_complete))
+        let entered = root.folder(&["manifests"]).and_then(|folder| walk.enter(&folder));
+        match entered {
+            Err(cause) if !is_missing(&cause) => Err(self.io(&root.path.join("manifests"), cause)),
+            _ => Ok((walk.names, walk.is_complete)),
+        }
     }
 
     /// Returns the files of a model in repository layout: path → blob. A model in one GGUF file is [`GGUF_PATH`].
@@ -119,29 +152,53 @@ impl Store {
     }
 
     pub(super) fn read(&self, name: &Name) -> Result<Stored> {
-        let (bytes, modified) = self.manifest_bytes(name)?;
-        let manifest = Manifest::parse(&bytes)
-            .map_err(|error| Error::Corrupt(format!("manifest of '{name}' is damaged: {error}")))?;
-        Ok(Stored { name: name.clone(), manifest, digest: digest_of(&bytes), modified })
+        stored(name, self.manifest_bytes(name)?)
+    }
+
+    /// Reads a model of the own folder.
+    pub(super) fn read_own(&self, name: &Name) -> Result<Stored> {
+        stored(name, self.manifest_bytes_in(&self.own, name)?)
     }
 
     pub(super) fn manifest_bytes(&self, name: &Name) -> Result<(Vec<u8>, SystemTime)> {
-        let path = self.manifest_path(name);
-        let read = || -> io::Result<_> {
-            // Asked before opening: opening a pipe would wait for its writer.
-            if !fs::metadata(&path)?.is_file() {
-                return Err(io::ErrorKind::NotFound.into());
+        for root in self.roots() {
+            match self.manifest_bytes_in(root, name) {
+                Err(Error::NotFound(_)) => {}
+                other => return other,
             }
-            let file = fs::File::open(&path)?;
+        }
+        Err(Error::NotFound(name.clone()))
+    }
+
+    fn manifest_bytes_in(&self, root: &Root, name: &Name) -> Result<(Vec<u8>, SystemTime)> {
+        let read = || -> io::Result<_> {
+            let file = root.file(&place(name))?;
             let mut bytes = Vec::new();
             (&file).take(MANIFEST_LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
             Ok((bytes, file.metadata()?.modified()?))
         };
-        read().map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound(name.clone()),
-            _ => self.io(&path, cause),
+        read().map_err(|cause| match is_missing(&cause) {
+            true => Error::NotFound(name.clone()),
+            false => self.io(&root.path_of(&place(name)), cause),
         })
     }
+}
+
+/// Returns the names that lead to a manifest.
+pub(super) fn place(name: &Name) -> [&str; LEVELS + 1] {
+    let [host, namespace, model, tag] = name.parts();
+    ["manifests", host, namespace, model, tag]
+}
+
+fn stored(name: &Name, (bytes, modified): (Vec<u8>, SystemTime)) -> Result<Stored> {
+    let manifest = Manifest::parse(&bytes)
+        .map_err(|error| Error::Corrupt(format!("manifest of '{name}' is damaged: {error}")))?;
+    Ok(Stored { name: name.clone(), manifest, digest: digest_of(&bytes), modified })
+}
+
+/// Tells whether an error says that nothing is there; what lies behind a link is not.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Tells whether a repository path stays inside its repository.
@@ -177,39 +234,38 @@ struct Walk {
 }
 
 impl Walk {
-    fn enter(&mut self, folder: &Path) -> io::Result<()> {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            // A model may be removed while the store is listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // Somebody else's folder must not hide our models.
-            Err(error) if !self.parts.is_empty() => {
-                tracing::debug!(folder = %folder.display(), %error, "folder cannot be read");
-                self.is_complete = false;
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
-            let Ok(part) = entry.file_name().into_string() else { continue };
+    fn enter(&mut self, folder: &OwnedFd) -> io::Result<()> {
+        for (part, kind) in root::entries(folder)? {
             self.parts.push(part);
-            self.look_at(&entry.path())?;
+            self.look_at(folder, kind);
             self.parts.pop();
         }
         Ok(())
     }
 
-    fn look_at(&mut self, path: &Path) -> io::Result<()> {
-        // Links are followed here, as Ollama does.
-        let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
-        if self.parts.len() < LEVELS && metadata.is_dir() {
-            self.enter(path)?;
+    fn look_at(&mut self, folder: &OwnedFd, kind: FileType) {
+        let is_above = self.parts.len() < LEVELS;
+        let entered = match (kind, self.parts.last()) {
+            (FileType::Directory, Some(part)) if is_above => {
+                root::step(folder, part).and_then(|inner| self.enter(&inner))
+            }
+            (FileType::RegularFile, _) if !is_above => {
+                self.names.extend(name_of(&self.parts));
+                Ok(())
+            }
+            // Ollama follows it, and what it finds there may need blobs of this store.
+            (FileType::Symlink, _) => Err(io::Error::other("links are not followed")),
+            _ => Ok(()),
+        };
+        match entered {
+            // A model may be removed while the store is listed.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // Somebody else's folder must not hide our models.
+                tracing::debug!(place = self.parts.join("/"), %error, "manifests are passed over");
+                self.is_complete = false;
+            }
+            _ => {}
         }
-        if self.parts.len() == LEVELS && metadata.is_file() {
-            self.names.extend(name_of(&self.parts));
-        }
-        Ok(())
     }
 }
 

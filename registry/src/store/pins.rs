@@ -31,7 +31,7 @@ impl Store {
         // Nobody removes blobs under this lock: who does so later sees the pin.
         let _lock = self.lock()?;
         let create = || {
-            fs::create_dir_all(&folder)?;
+            self.make_folder("staging")?;
             let file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(&folder)?;
             file.as_file().lock()?;
             Ok(file)

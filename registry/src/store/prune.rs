@@ -1,55 +1,151 @@
-//! What did interrupted work leave behind that nobody will come back for?
+//! What lies in the store that nobody will come back for?
 
-use std::fs::{self, Metadata, OpenOptions};
-use std::io;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use modelfiles::Digest;
-use rustix::fs::statvfs;
+use rustix::fs::{FileType, statvfs};
 
 use super::Store;
-use super::blobs::open_plain;
+use super::leftover::{Leftover, hold, remove_all};
+use super::root::entries;
 use crate::error::{Error, Result};
 
 /// A temporary file, or a blob without a model, is left over after this time.
 const STALE: Duration = Duration::from_secs(60 * 60);
 /// A partial download is worth resuming for this time.
 const PARTIAL_STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// What is younger is left alone even when all space is wanted back: it may be about to be used.
+const GRACE: Duration = Duration::from_secs(60);
+/// The same for a folder; pip, which works in one, may be silent for three minutes.
+const FOLDER_GRACE: Duration = Duration::from_secs(10 * 60);
+
+/// How the journal of a partial is called: as the partial, and this.
+const JOURNAL: &str = ".parts";
+
+/// What [`Store::prune`] is to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prune {
+    /// Nothing is removed, only counted.
+    pub dry_run: bool,
+    /// In a store that somebody else made, blobs of no model go too.
+    pub all: bool,
+}
+
+/// What was removed, or would be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Downloads that could have gone on.
+    pub partials: Amount,
+    /// Files of work that was interrupted.
+    pub temporary: Amount,
+    /// Blobs that no model needs.
+    pub orphans: Amount,
+    /// Why blobs of no model were left alone, if they were.
+    pub kept: Option<Kept>,
+}
+
+/// Why blobs of no model are left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Somebody else made the store.
+    Foreign,
+    /// Manifests cannot be read, which may name them.
+    Unreadable,
+}
+
+/// A number of files and their size on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many.
+    pub count: u64,
+    /// How many bytes in all.
+    pub bytes: u64,
+}
+
+impl Amount {
+    fn add(&mut self, leftover: Leftover) {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(leftover.bytes);
+    }
+}
+
+/// How old something must be before it goes, and whether it does.
+#[derive(Clone, Copy)]
+struct Rules {
+    temporary: Duration,
+    partial: Duration,
+    orphan: Duration,
+    dry_run: bool,
+}
+
+/// What happens at every start, without being asked for.
+const QUIET: Rules =
+    Rules { temporary: STALE, partial: PARTIAL_STALE, orphan: STALE, dry_run: false };
 
 impl Store {
     /// Removes old temporary files and partials.
     pub fn prune_leftovers(&self) -> Result<()> {
-        for path in entries(&self.staging_folder()) {
-            if is_older(&path, STALE) {
-                remove_any(&path);
-            }
-        }
-        for path in entries(&self.blobs()) {
-            let is_partial = file_name(&path).is_some_and(is_our_partial);
-            if is_partial && is_older(&path, PARTIAL_STALE) {
-                remove_unlocked(&path);
-            }
-        }
+        self.sweep_leftovers(&mut Sweep::new(QUIET));
         Ok(())
     }
 
-    /// Removes old blobs that no model names; nothing while a manifest is unreadable.
+    /// Removes old blobs that no model names; nothing while a manifest is unreadable, or in somebody else's store.
     pub fn prune_unreferenced(&self) -> Result<()> {
-        let _lock = match self.lock() {
-            Ok(lock) => lock,
+        if self.own.is_foreign {
+            return Ok(());
+        }
+        match self.sweep_blobs(&mut Sweep::new(QUIET)) {
             // A store that cannot be written can still be served.
-            Err(Error::Io { cause, .. }) if is_read_only(&cause) => return Ok(()),
-            Err(error) => return Err(error),
+            Err(Error::ReadOnly { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes at once whatever nobody uses.
+    pub fn prune(&self, wanted: Prune) -> Result<Pruned> {
+        let dry_run = wanted.dry_run;
+        if !dry_run {
+            // A store that cannot be written says so before anything is tried.
+            drop(self.lock()?);
+        }
+        let rules = Rules { temporary: GRACE, partial: Duration::ZERO, orphan: GRACE, dry_run };
+        let mut sweep = Sweep::new(rules);
+        self.sweep_leftovers(&mut sweep);
+        if self.own.is_foreign && !wanted.all {
+            sweep.pruned.kept = Some(Kept::Foreign);
+            return Ok(sweep.pruned);
+        }
+        if sweep.is_busy || self.own.is_foreign {
+            // What a pull or an upload has brought so far belongs to no model yet; Ollama's show no lock.
+            sweep.rules.orphan = STALE;
+        }
+        self.sweep_blobs(&mut sweep)?;
+        Ok(sweep.pruned)
+    }
+
+    fn sweep_leftovers(&self, sweep: &mut Sweep) {
+        if let Ok(staging) = self.own.folder(&["staging"]) {
+            sweep.staging(&staging);
+        }
+        // Earlier versions had partials here; in somebody else's store they are theirs.
+        if !self.own.is_foreign
+            && let Ok(blobs) = self.own.folder(&["blobs"])
+        {
+            sweep.old_partials(&blobs);
+        }
+    }
+
+    /// Removes blobs that no model needs, while no manifest can come.
+    fn sweep_blobs(&self, sweep: &mut Sweep) -> Result<()> {
+        let _lock = if sweep.rules.dry_run { None } else { Some(self.lock()?) };
+        let Some(used) = self.referenced()? else {
+            sweep.pruned.kept = Some(Kept::Unreadable);
+            return Ok(());
         };
-        let Some(used) = self.referenced()? else { return Ok(()) };
-        for path in entries(&self.blobs()) {
-            let digest = file_name(&path).and_then(|name| Digest::parse(name).ok());
-            let Some(digest) = digest else { continue };
-            if !used.contains(&digest) && path == self.blob_path(&digest) && is_older(&path, STALE)
-            {
-                self.unlink(&path)?;
-            }
+        if let Ok(blobs) = self.own.folder(&["blobs"]) {
+            sweep.orphans(&blobs, &used);
         }
         Ok(())
     }
@@ -57,7 +153,7 @@ impl Store {
     /// Checks that this many more bytes fit on the disk.
     pub(crate) fn check_space(&self, needed: u64) -> Result<()> {
         // Where the system does not say, the write itself will.
-        let Ok(disk) = statvfs(&*self.root) else { return Ok(()) };
+        let Ok(disk) = statvfs(self.root()) else { return Ok(()) };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         if needed <= free {
             return Ok(());
@@ -66,47 +162,103 @@ impl Store {
     }
 }
 
-fn is_read_only(cause: &io::Error) -> bool {
-    matches!(cause.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+/// One look at everything.
+struct Sweep {
+    rules: Rules,
+    pruned: Pruned,
+    /// Somebody pulls or uploads.
+    is_busy: bool,
 }
 
-fn entries(folder: &Path) -> Vec<std::path::PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
-}
+impl Sweep {
+    fn new(rules: Rules) -> Self {
+        Self { rules, pruned: Pruned::default(), is_busy: false }
+    }
 
-fn file_name(path: &Path) -> Option<&str> {
-    path.file_name()?.to_str()
-}
+    fn staging(&mut self, folder: &OwnedFd) {
+        for (name, kind) in entries(folder).unwrap_or_default() {
+            let data = name.strip_suffix(JOURNAL);
+            if is_digest(&name) {
+                self.partial(folder, &name, Some(&format!("{name}{JOURNAL}")));
+            } else if data.is_none_or(|data| Leftover::of(folder, data).is_err()) {
+                self.temporary(folder, &name, kind);
+            }
+        }
+    }
 
-fn is_our_partial(name: &str) -> bool {
-    name.strip_suffix("-partial").is_some_and(|digest| Digest::parse(digest).is_ok())
-}
+    fn old_partials(&mut self, blobs: &OwnedFd) {
+        for (name, _) in entries(blobs).unwrap_or_default() {
+            if name.strip_suffix("-partial").is_some_and(is_digest) {
+                self.partial(blobs, &name, None);
+            }
+        }
+    }
 
-/// Tells whether a file, or the newest file of a folder, has not changed for a while.
-fn is_older(path: &Path, age: Duration) -> bool {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
-    let is_old = |metadata: &Metadata| {
-        let elapsed =
-            metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
-        elapsed.is_some_and(|elapsed| elapsed > age)
-    };
-    is_old(&metadata)
-        && (!metadata.is_dir() || entries(path).iter().all(|inner| is_older(inner, age)))
-}
+    /// Removes a download that nobody goes on with; who opens it meanwhile finds out by its lock.
+    fn partial(&mut self, folder: &OwnedFd, name: &str, journal: Option<&str>) {
+        let Ok(mut leftover) = Leftover::of(folder, name) else { return };
+        let journal = journal.and_then(|name| Some((name, Leftover::of(folder, name).ok()?)));
+        if let Some((_, more)) = journal {
+            leftover = leftover.with(more);
+        }
+        if !leftover.is_older(self.rules.partial) {
+            // Its writer, if there is one, need not wait for us.
+            return;
+        }
+        let Some(_held) = hold(folder, name) else {
+            self.is_busy = true;
+            return;
+        };
+        // The journal goes first: without it the data claims nothing.
+        let names = journal.map(|(name, _)| name).into_iter().chain([name]);
+        if self.remove(folder, names) {
+            self.pruned.partials.add(leftover);
+        }
+    }
 
-/// Removes a partial that nobody writes; who opens it meanwhile finds out by its lock.
-fn remove_unlocked(path: &Path) {
-    let Ok(file) = open_plain(OpenOptions::new().read(true), path) else { return };
-    if file.try_lock().is_ok() {
-        remove_any(path);
+    fn temporary(&mut self, folder: &OwnedFd, name: &str, kind: FileType) {
+        let Ok(leftover) = Leftover::of(folder, name) else { return };
+        let age = match kind {
+            FileType::Directory => self.rules.temporary.max(FOLDER_GRACE),
+            _ => self.rules.temporary,
+        };
+        if !leftover.is_older(age) {
+            self.is_busy = true;
+            return;
+        }
+        let Some(_held) = hold(folder, name) else {
+            self.is_busy = true;
+            return;
+        };
+        if self.remove(folder, [name]) {
+            self.pruned.temporary.add(leftover);
+        }
+    }
+
+    fn orphans(&mut self, blobs: &OwnedFd, used: &HashSet<Digest>) {
+        for (name, kind) in entries(blobs).unwrap_or_default() {
+            let digest = Digest::parse(&name).ok().filter(|digest| digest.file_name() == name);
+            let is_orphan = digest.is_some_and(|digest| !used.contains(&digest));
+            if kind != FileType::RegularFile || !is_orphan {
+                continue;
+            }
+            let Ok(leftover) = Leftover::of(blobs, &name) else { continue };
+            if leftover.is_older(self.rules.orphan) && self.remove(blobs, [name.as_str()]) {
+                self.pruned.orphans.add(leftover);
+            }
+        }
+    }
+
+    /// Removes what these names stand for; tells whether all of it is gone, or would be.
+    fn remove<'a>(&self, folder: &OwnedFd, names: impl IntoIterator<Item = &'a str>) -> bool {
+        self.rules.dry_run
+            || names.into_iter().all(|name| {
+                let removed = remove_all(folder, name);
+                removed.inspect_err(|error| tracing::debug!(name, %error, "leftover stays")).is_ok()
+            })
     }
 }
 
-fn remove_any(path: &Path) {
-    let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
-    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    if let Err(error) = removed {
-        tracing::debug!(path = %path.display(), %error, "leftover cannot be removed");
-    }
+fn is_digest(name: &str) -> bool {
+    Digest::parse(name).is_ok_and(|digest| digest.file_name() == name)
 }

@@ -1,7 +1,7 @@
 //! How do bytes from a socket reach the disk? Through a bounded channel to a blocking thread.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use modelfiles::Digest;
@@ -21,7 +21,7 @@ const QUEUE_CHUNKS: usize = 16;
 const PART_QUEUE_CHUNKS: usize = 4;
 /// Bytes of a part that are noted at once.
 const NOTE_BYTES: u64 = 256 << 10;
-/// What was written is noted at the latest after this time without further bytes.
+/// What was written is noted at the latest after this time.
 const NOTE_DELAY: Duration = Duration::from_millis(50);
 
 /// A staging that is written on its own thread.
@@ -99,18 +99,19 @@ fn write_part(
     mut receiver: mpsc::Receiver<Bytes>,
     runtime: &Handle,
 ) -> io::Result<()> {
+    let mut noted = Instant::now();
     loop {
         let next = async { timeout(NOTE_DELAY, receiver.recv()).await };
-        match runtime.block_on(next) {
+        let written = match runtime.block_on(next) {
             Ok(Some(bytes)) => match scribe.write(&bytes) {
-                Ok(unnoted) if unnoted < NOTE_BYTES => {}
-                written => {
-                    scribe.note()?;
-                    written?;
-                }
+                Ok(unnoted) if unnoted < NOTE_BYTES && noted.elapsed() < NOTE_DELAY => continue,
+                written => written.map(drop),
             },
             Ok(None) => return scribe.note(),
-            Err(_late) => scribe.note()?,
-        }
+            Err(_late) => Ok(()),
+        };
+        scribe.note()?;
+        written?;
+        noted = Instant::now();
     }
 }

@@ -38,6 +38,8 @@ enum Place {
 /// What those that write parts of a blob share.
 pub(super) struct Making {
     pub(super) file: File,
+    /// Where it lies, if it can be resumed.
+    partial: Option<PathBuf>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -61,10 +63,12 @@ impl Store {
     pub fn stage(&self, expected: Option<Digest>) -> Result<Staging> {
         let folder = self.staging_folder();
         let create = || {
-            fs::create_dir_all(&folder)?;
+            self.make_folder("staging")?;
             tempfile::Builder::new().prefix("blob-").tempfile_in(&folder)
         };
         let (file, path) = create().map_err(|cause| self.io(&folder, cause))?.into_parts();
+        // Whoever prunes the store sees by this that it is in use; where files cannot be locked its age will do.
+        file.try_lock().ok();
         Ok(Staging::new(self, file, State::default(), Place::Temporary(path), expected))
     }
 
@@ -83,7 +87,7 @@ impl Store {
             // The writer before us has renamed or removed it between our open and our lock.
             return Ok(None);
         }
-        if self.size_of(&digest).is_some() {
+        if self.own_size_of(&digest).is_some() {
             // The writer before us was done before our open, which made an empty file.
             self.unlink(&path)?;
             return Ok(None);
@@ -115,7 +119,11 @@ impl Staging {
         place: Place,
         expected: Option<Digest>,
     ) -> Self {
-        let making = Making { file, state: Mutex::new(state), changed: Condvar::new() };
+        let partial = match &place {
+            Place::Partial(path) => Some(path.clone()),
+            Place::Temporary(_) => None,
+        };
+        let making = Making { file, partial, state: Mutex::new(state), changed: Condvar::new() };
         Self { store: store.clone(), place, expected, making: Arc::new(making) }
     }
 
@@ -217,7 +225,7 @@ impl Staging {
         let settle = || {
             file.set_permissions(Permissions::from_mode(0o644))?;
             file.sync_all()?;
-            fs::create_dir_all(self.store.blobs())?;
+            self.store.make_folder("blobs")?;
             fs::rename(source, &target)?;
             self.forget();
             sync_folder(&self.store.blobs())
@@ -240,14 +248,14 @@ impl Staging {
     }
 }
 
-impl Drop for Staging {
-    /// A partial without a byte is not worth keeping.
+impl Drop for Making {
+    /// A partial without a byte is not worth keeping. Whoever wrote the last part has noted it before.
     fn drop(&mut self) {
-        if let Place::Partial(path) = &self.place
-            && self.size() == 0
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(path), Some(journal), 0) = (&self.partial, &state.journal, state.held.total())
         {
             drop(fs::remove_file(path));
-            self.forget();
+            journal.remove();
         }
     }
 }

@@ -11,14 +11,17 @@ use tempfile::TempDir;
 
 use crate::world::name;
 
-fn store() -> (TempDir, Store) {
+/// An hour.
+pub(crate) const HOURS: Duration = Duration::from_secs(3600);
+
+pub(crate) fn store() -> (TempDir, Store) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path()).expect("a store");
     (folder, store)
 }
 
 /// Stores a model of these files.
-fn put(store: &Store, text: &str, files: &[(&str, &str)]) {
+pub(crate) fn put(store: &Store, text: &str, files: &[(&str, &str)]) {
     let layers = files
         .iter()
         .map(|(path, text)| Layer::file(path, store.put_bytes(text.as_bytes()).expect("a blob")));
@@ -27,17 +30,17 @@ fn put(store: &Store, text: &str, files: &[(&str, &str)]) {
     store.commit(&name(text), &Manifest::new(config, layers)).expect("a model");
 }
 
-fn names(store: &Store) -> Vec<String> {
+pub(crate) fn names(store: &Store) -> Vec<String> {
     store.list().expect("a list").iter().map(|model| model.name.to_string()).collect()
 }
 
-fn write_manifest(store: &Store, path: &str, text: &str) {
+pub(crate) fn write_manifest(store: &Store, path: &str, text: &str) {
     let path = store.root().join("manifests").join(path);
     fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
     fs::write(path, text).expect("a file");
 }
 
-fn age(path: &Path, by: Duration) {
+pub(crate) fn age(path: &Path, by: Duration) {
     let file = fs::File::open(path).expect("a file");
     file.set_modified(SystemTime::now() - by).expect("a time");
 }
@@ -269,7 +272,7 @@ fn links_and_pipes_are_no_blobs() {
     assert_eq!(fs::read(&secret).unwrap(), b"secret");
 }
 
-fn make_pipe(path: &Path) {
+pub(crate) fn make_pipe(path: &Path) {
     let status = std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo");
     assert!(status.success());
 }
@@ -302,7 +305,6 @@ fn leftovers_go_when_they_are_old() {
     }
     let notes = store.root().join("blobs/notes.txt");
     fs::write(&notes, "x").unwrap();
-    let hours = |hours: u64| Duration::from_secs(hours * 3600);
     for path in [
         &store.blob_path(&orphan),
         &temporary,
@@ -310,9 +312,9 @@ fn leftovers_go_when_they_are_old() {
         &young_partial,
         &store.blob_path(&digest_of(b"used")),
     ] {
-        age(path, hours(2));
+        age(path, HOURS * 2);
     }
-    age(&old_partial, hours(24 * 8));
+    age(&old_partial, HOURS * 24 * 8);
     store.prune_leftovers().unwrap();
     store.prune_unreferenced().unwrap();
     assert!(!temporary.exists() && !old_partial.exists() && store.size_of(&orphan).is_none());

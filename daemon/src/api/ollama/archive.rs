@@ -92,7 +92,8 @@ async fn unpack(
         let mut tell = |progress: Progress| match progress.digest {
             // While bytes come in, the sender may not read what is told.
             Some(_) => events.mention(pull::event(&progress)),
-            None => events.tell_blocking(pull::event(&progress)),
+            // What was sent is stored whether or not anybody listens.
+            None => drop(events.tell_blocking(pull::event(&progress))),
         };
         let models = app.store.unpack(inlet, &mut tell).map_err(refusal)?;
         models.iter().for_each(|model| tracing::info!(model = %model.name, "loaded from archive"));

@@ -29,9 +29,11 @@ impl Events {
         self.0.send(Ok(event)).await.map_err(|_gone| Error::Internal("request canceled".to_owned()))
     }
 
-    /// Tells something from a blocking thread, unless nobody listens any more.
-    pub(super) fn tell_blocking(&self, event: Value) {
-        self.0.blocking_send(Ok(event)).ok();
+    /// Tells something from a thread that may block.
+    pub(super) fn tell_blocking(&self, event: Value) -> Result<(), Error> {
+        self.0
+            .blocking_send(Ok(event))
+            .map_err(|_gone| Error::Internal("request canceled".to_owned()))
     }
 
     /// Tells something that a later event makes worthless, unless the listener has fallen behind.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Reply, answer, bytes,
     details::{Details, Row},
-    model,
+    model, written,
 };
 use crate::{
     Error,
@@ -23,10 +23,11 @@ use crate::{
 /// Lists the models of the store, the newest first.
 pub(crate) async fn tags(State(app): State<Arc<App>>) -> Reply {
     let rows = app.blocking(|app| {
-        let models = app.store.list()?;
-        Ok(models.iter().map(|stored| Row::of(app, stored)).collect::<Vec<_>>())
+        let rows =
+            app.listing.rows(&app.store, |stored| json::to_go_json(&Row::of(app, stored)))?;
+        Ok(rows.iter().map(|row| row.text.as_str()).collect::<Vec<_>>().join(","))
     });
-    Ok(answer(StatusCode::OK, &json!({ "models": rows.await? })))
+    Ok(written(format!("{{\"models\":[{}]}}", rows.await?)))
 }
 
 /// Lists the models in memory, the one that stays longest first.
