@@ -5,6 +5,7 @@ mod fetch;
 mod flight;
 mod layers;
 mod plan;
+mod push;
 mod serve;
 mod warm;
 

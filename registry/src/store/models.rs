@@ -125,7 +125,7 @@ impl Store {
         Ok(Stored { name: name.clone(), manifest, digest: digest_of(&bytes), modified })
     }
 
-    pub(super) fn manifest_bytes(&self, name: &Name) -> Result<(Vec<u8>, SystemTime)> {
+    pub(crate) fn manifest_bytes(&self, name: &Name) -> Result<(Vec<u8>, SystemTime)> {
         let path = self.manifest_path(name);
         let read = || -> io::Result<_> {
             // Asked before opening: opening a pipe would wait for its writer.
