@@ -9,6 +9,7 @@ mod kills;
 mod machine;
 mod models;
 mod names;
+mod registries;
 mod sharing;
 mod space;
 mod storm;
