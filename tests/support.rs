@@ -80,7 +80,8 @@ pub(crate) fn vecuna() -> Command {
             command.env_remove(&name);
         }
     }
-    command.env("VECUNA_CONFIG", "/dev/null");
+    // No test asks Ollama's registry for a name that nobody else knows.
+    command.env("VECUNA_CONFIG", "/dev/null").env("VECUNA_REGISTRY", "off");
     command
 }
 

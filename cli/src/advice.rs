@@ -17,16 +17,28 @@ const LIBRARY: &str = "library";
 /// Adds the advice that an error about this model calls for.
 pub(crate) fn on(error: Error, model: &str) -> Error {
     let text = format!("{error:#}");
-    let hint = if text.contains("cannot be reached") {
-        HUB.to_owned()
-    } else if is_not_found(&error) {
-        absent(model)
-    } else if text.ends_with("file does not exist") || text.contains("the hub has no '") {
-        format!("there is no '{model}'; {}", spelling(model))
-    } else {
-        return error;
-    };
-    Failure::new(text).hint(hint).into()
+    match hint(&error, &text, model) {
+        Some(hint) => Failure::new(text).hint(hint).into(),
+        None => error,
+    }
+}
+
+fn hint(error: &Error, text: &str, model: &str) -> Option<String> {
+    let name = parsed(model);
+    // Who names a registry gets its own words.
+    let is_elsewhere = name.as_ref().is_some_and(|name| !name.has_default_host());
+    if text.contains("cannot be reached") {
+        let is_registry = text.starts_with("registry '");
+        let near =
+            name.and_then(|name| nearest(&name)).map(|near| format!("did you mean '{near}'?"));
+        return if is_registry { near } else { Some(HUB.to_owned()) };
+    }
+    if is_not_found(error) {
+        return Some(absent(model));
+    }
+    let is_nowhere = text.contains("file does not exist") && !is_elsewhere;
+    let is_missing = is_nowhere || text.contains("the hub has no '");
+    is_missing.then(|| format!("there is no '{model}'; {}", spelling(model)))
 }
 
 fn parsed(model: &str) -> Option<Name> {

@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Stop(stop::Arguments),
     /// Fetch a model
     Pull(pull::Arguments),
-    /// Send a model to a registry (not supported in this version)
+    /// Send a model to a registry
     Push(push::Arguments),
     /// Write models into one file, for machines without a network
     Save(save::Arguments),

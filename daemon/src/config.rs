@@ -7,6 +7,7 @@ mod file;
 mod host;
 mod hub;
 mod memory;
+mod registries;
 mod settings;
 mod sources;
 mod surroundings;
@@ -21,6 +22,7 @@ use modelfiles::duration::KeepAlive;
 pub use host::Host;
 pub use hub::Hub;
 pub use memory::MemoryBudget;
+pub use registries::Registries;
 use settings::Settings;
 pub use surroundings::Surroundings;
 pub use variables::{Variable, help, variables};
@@ -101,6 +103,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// How the Hugging Face hub is reached.
     pub hub: Hub,
+    /// How registries are reached.
+    pub registries: Registries,
     /// The command that runs pip, when the one in the search path will not do.
     pub pip: Option<String>,
     /// Bytes per second of all pulls and pushes together.
@@ -168,6 +172,7 @@ impl Config {
                 s.parse("VECUNA_MAX_BODY", memory::size).unwrap_or(MAX_BODY_MIB << 20),
             ),
             hub: Hub::load(s, surroundings),
+            registries: Registries::load(s, surroundings),
             pip: s.text("VECUNA_PIP"),
             pull_rate: s.parse("VECUNA_PULL_RATE", memory::size),
             pull_limit: s.parse("VECUNA_PULL_LIMIT", memory::size),

@@ -5,6 +5,7 @@ mod fetch;
 mod flight;
 mod layers;
 mod plan;
+mod push;
 mod serve;
 mod warm;
 
@@ -33,8 +34,11 @@ pub type Describe = dyn Fn(&Files) -> Result<Value, String> + Send + Sync;
 #[derive(Clone)]
 pub struct Puller {
     work: Work,
-    flights: Arc<Mutex<HashMap<(String, Options), Weak<Flight>>>>,
+    flights: Arc<Mutex<Flights>>,
 }
+
+/// The pulls that run, by name and options.
+type Flights = HashMap<(String, Options), Weak<Flight>>;
 
 /// What every pull works with.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ mod pip;
 mod store;
 mod wheel;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub(crate) use choose::GGUF_ENDING;
 use choose::choose_files;
 pub use download::Line;
 pub use folder::folder_files;
+pub(crate) use oci::push;
 
 /// Connections of all transfers together, unless somebody says otherwise.
 pub const CONNECTIONS: usize = 8;
@@ -137,7 +139,7 @@ pub(crate) enum Content {
     /// Files of a repository; the manifest is written here.
     Files(Vec<Offered>),
     /// A manifest that lists its blobs.
-    Manifest(Vec<u8>, Manifest),
+    Manifest(Vec<u8>, Box<Manifest>),
 }
 
 /// A place that hands out the files of a model. Each has a file of its own, and a `resolve` that finds the model.
@@ -167,7 +169,7 @@ impl Offer {
         match &self.content {
             Content::Current => Vec::new(),
             Content::Files(files) => files.clone(),
-            Content::Manifest(_, manifest) => manifest.blobs().map(Offered::of_layer).collect(),
+            Content::Manifest(_, manifest) => blobs(manifest),
         }
     }
 
@@ -194,6 +196,13 @@ impl Source for Nothing {
     ) -> BoxFuture<'a, Result<Staging>> {
         Box::pin(async { Err(Error::NotOffered(file.path.clone())) })
     }
+}
+
+/// Returns each blob of a manifest once.
+fn blobs(manifest: &Manifest) -> Vec<Offered> {
+    let mut seen = HashSet::new();
+    let new = manifest.blobs().filter(|layer| seen.insert(layer.digest));
+    new.map(Offered::of_layer).collect()
 }
 
 impl Offered {

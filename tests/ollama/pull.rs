@@ -98,13 +98,21 @@ fn create_pulls_what_it_is_made_of() {
     ok(&daemon, "/api/embed", &json!({ "model": "mine", "input": "a" }));
 }
 
-/// Pushing is not built yet; Ollama would begin a stream.
+/// What a push to a registry tells is checked with registries, in `store/registries.rs`.
 #[test]
-fn push_says_that_it_is_not_there() {
+fn a_push_that_cannot_be_is_told_in_the_stream() {
     let daemon = Daemon::start(&[]);
-    let text = "push is not supported in this version";
-    for body in [json!({ "model": "nope" }), json!({ "name": "a b", "stream": false })] {
-        fails(&daemon, "/api/push", &body, 501, text);
+    let missing = "model 'nope:latest' not found";
+    let unqualified = "unqualified name: registry.ollama.ai/library/a b:latest";
+    let told = lines(&daemon, "/api/push", &json!({ "model": "nope" }));
+    let statuses = ["retrieving manifest", "couldn't retrieve manifest"];
+    assert_eq!(told[..2], statuses.map(|status| json!({ "status": status })));
+    assert_eq!(told[2], json!({ "error": missing }));
+    let told = lines(&daemon, "/api/push", &json!({ "name": "a b" }));
+    assert_eq!(told, [json!({ "error": unqualified })]);
+    for (model, text) in [("nope", missing), ("a b", unqualified)] {
+        let body = json!({ "model": model, "stream": false });
+        fails(&daemon, "/api/push", &body, 500, text);
     }
     fails(&daemon, "/api/push", &json!({}), 400, "model is required");
 }

@@ -95,6 +95,7 @@ impl Machine {
     fn settle(&self, command: &mut Command) {
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("VECUNA_CONFIG", self.folder.path().join("config.toml"));
+        command.env("VECUNA_REGISTRY", "off");
         command.env("VECUNA_MODELS", self.models()).envs(self.settings());
     }
 

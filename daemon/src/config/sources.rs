@@ -12,6 +12,10 @@ impl Config {
             limit: self.pull_limit,
             hub_cache: self.hub.cache.clone(),
             stores: self.stores.clone(),
+            registry: self.registries.default.clone(),
+            insecure: self.registries.insecure.clone(),
+            certificates: self.registries.certificates.clone(),
+            credentials: self.registries.credentials.clone(),
             ..Default::default()
         };
         if let Some(endpoint) = &self.hub.endpoint {

@@ -190,6 +190,31 @@ fn files_may_come_from_hugging_faces_cache_and_ollamas_store() {
 }
 
 #[test]
+fn registries_are_reached_as_other_tools_say() {
+    let registries = load(&[]).registries;
+    assert_eq!(registries.default.as_deref(), Some("registry.ollama.ai"));
+    let files = ["/h/.docker/config.json", "/h/.config/containers/auth.json"];
+    assert_eq!(registries.credentials, files.map(PathBuf::from));
+    assert!(registries.insecure.is_empty() && registries.certificates.is_none());
+    let registries = load(&[
+        ("VECUNA_REGISTRY", "https://r.example:5000/"),
+        ("VECUNA_INSECURE", "a, http://b:1"),
+        ("SSL_CERT_FILE", "/c.pem"),
+        ("REGISTRY_AUTH_FILE", "/a.json"),
+        ("DOCKER_CONFIG", "/d"),
+        ("XDG_RUNTIME_DIR", "/r"),
+        ("XDG_CONFIG_HOME", "/x"),
+    ])
+    .registries;
+    assert_eq!(registries.default.as_deref(), Some("r.example:5000"));
+    assert_eq!(registries.insecure, ["a", "b:1"]);
+    assert_eq!(registries.certificates.as_deref(), Some(Path::new("/c.pem")));
+    let files = ["/a.json", "/d/config.json", "/r/containers/auth.json", "/x/containers/auth.json"];
+    assert_eq!(registries.credentials, files.map(PathBuf::from));
+    assert_eq!(load(&[("VECUNA_REGISTRY", "off")]).registries.default, None);
+}
+
+#[test]
 fn a_file_that_cannot_be_meant_is_refused() {
     let said = |file| with_file(&[], file).unwrap_err().to_string();
     assert_eq!(said("hots = 1"), "configuration file: unknown setting 'hots'");

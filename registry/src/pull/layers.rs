@@ -9,7 +9,7 @@ use crate::blocking;
 use crate::error::{Error, Result};
 use crate::hash::digest_of;
 use crate::manifest::{Layer, Manifest, annotation, media};
-use crate::store::{Store, Stored};
+use crate::store::{Pin, Store, Stored};
 
 /// The longest licence or model card that is looked at.
 const TEXT_LIMIT_BYTES: u64 = 1 << 20;
@@ -30,10 +30,11 @@ pub(super) async fn assemble(
     let license = known.map(|known| known.license.to_owned()).unwrap_or_default();
     let name = name.clone();
     blocking(move || {
-        let config = config(&store, &files, &*describe)?;
+        let mut pin = store.pin([])?;
+        let config = config(&store, &mut pin, &files, &*describe)?;
         let mut layers = files;
-        layers.extend(params(&store, &parameters)?);
-        layers.extend(licenses(&store, &layers, &license)?);
+        layers.extend(params(&mut pin, &parameters)?);
+        layers.extend(licenses(&store, &mut pin, &layers, &license)?);
         let mut manifest = Manifest::new(config, layers);
         if let Some((place, revision)) = from {
             let pairs = [(annotation::SOURCE, place), (annotation::REVISION, revision)];
@@ -70,7 +71,7 @@ fn replace(store: &Store, name: &Name, manifest: &[u8], feed: &Feed) -> Result<S
     Ok(stored)
 }
 
-fn config(store: &Store, files: &[Layer], describe: &Describe) -> Result<Layer> {
+fn config(store: &Store, pin: &mut Pin, files: &[Layer], describe: &Describe) -> Result<Layer> {
     let described = match describe(&store.layer_files(files.iter())?) {
         Ok(described) => described,
         Err(reason) => {
@@ -79,11 +80,11 @@ fn config(store: &Store, files: &[Layer], describe: &Describe) -> Result<Layer> 
             return Err(Error::Unusable(reason));
         }
     };
-    put(store, media::CONFIG, &json(&described)?)
+    put(pin, media::CONFIG, &json(&described)?)
 }
 
-fn params(store: &Store, parameters: &Parameters) -> Result<Option<Layer>> {
-    params_bytes(parameters)?.map(|bytes| put(store, media::PARAMS, &bytes)).transpose()
+fn params(pin: &mut Pin, parameters: &Parameters) -> Result<Option<Layer>> {
+    params_bytes(parameters)?.map(|bytes| put(pin, media::PARAMS, &bytes)).transpose()
 }
 
 /// Returns the digest that the layer of parameters has, if there is one.
@@ -101,7 +102,7 @@ fn params_bytes(parameters: &Parameters) -> Result<Option<Vec<u8>>> {
 }
 
 /// Returns the licence files as licence layers, else the licence that is known by name.
-fn licenses(store: &Store, files: &[Layer], known: &str) -> Result<Vec<Layer>> {
+fn licenses(store: &Store, pin: &mut Pin, files: &[Layer], known: &str) -> Result<Vec<Layer>> {
     let is_license = |layer: &&Layer| {
         let name = layer.name.as_deref().unwrap_or_default();
         name.starts_with("LICENSE") || name.starts_with("LICENCE")
@@ -112,7 +113,7 @@ fn licenses(store: &Store, files: &[Layer], known: &str) -> Result<Vec<Layer>> {
     if layers.is_empty() {
         let named =
             if known.is_empty() { card_license(store, files) } else { Some(known.to_owned()) };
-        layers.extend(named.map(|text| put(store, media::LICENSE, text.as_bytes())).transpose()?);
+        layers.extend(named.map(|text| put(pin, media::LICENSE, text.as_bytes())).transpose()?);
     }
     Ok(layers)
 }
@@ -133,8 +134,8 @@ fn front_matter_license(card: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn put(store: &Store, media_type: &str, bytes: &[u8]) -> Result<Layer> {
-    store.put_bytes(bytes).map(|blob| Layer::new(media_type, blob))
+fn put(pin: &mut Pin, media_type: &str, bytes: &[u8]) -> Result<Layer> {
+    pin.put_bytes(bytes).map(|blob| Layer::new(media_type, blob))
 }
 
 fn json(value: &Value) -> Result<Vec<u8>> {

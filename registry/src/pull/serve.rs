@@ -142,7 +142,7 @@ fn rehearse(work: &Work, offer: &Offer, place: &str, is_here: bool, feed: &Feed)
     let needs = if is_here { Vec::new() } else { needs(work, offer)? };
     for need in &needs {
         let Offered { path, size, digest } = &need.file;
-        let short = digest.map(|digest| digest.short().to_string()).unwrap_or_default();
+        let short = digest.map(|digest| digest.short()).unwrap_or_default();
         let status = if path.is_empty() { &short } else { path };
         feed.file(status, *digest, *size, need.here);
     }

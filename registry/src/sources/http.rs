@@ -59,7 +59,7 @@ pub(super) fn is_this_machine(url: &Url) -> bool {
 }
 
 /// Returns the address that stands in a URL as its host.
-fn address(url: &Url) -> Option<IpAddr> {
+pub(super) fn address(url: &Url) -> Option<IpAddr> {
     match url.host_str()? {
         "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
         host => host.trim_matches(['[', ']']).parse().ok(),

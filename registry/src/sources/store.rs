@@ -47,7 +47,7 @@ pub(super) async fn resolve(settings: &Settings, [host, repo, tag]: [&str; 3]) -
     let roots = settings.stores.clone();
     let found = crate::blocking(move || Ok(roots.iter().find_map(|root| whole(root, &name)))).await;
     let (store, bytes, manifest) = found?.ok_or_else(none)?;
-    let content = Content::Manifest(bytes, manifest);
+    let content = Content::Manifest(bytes, Box::new(manifest));
     Ok(Offer { content, revision: None, source: Box::new(store) })
 }
 

@@ -1,7 +1,7 @@
 //! Is a blob there, and are its bytes what its digest says?
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -44,6 +44,16 @@ impl Store {
         if bytes.len() as u64 > limit {
             return Err(Error::Corrupt(format!("blob {digest} is longer than {limit} bytes")));
         }
+        Ok(bytes)
+    }
+
+    /// Returns a part of a blob, shorter where the blob ends.
+    pub(crate) fn read_part(&self, digest: &Digest, start: u64, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut file = self.open_blob(digest)?;
+        let read = file.seek(SeekFrom::Start(start));
+        let read = read.and_then(|_| file.take(length).read_to_end(&mut bytes));
+        read.map_err(|cause| self.io(&self.blob_path(digest), cause))?;
         Ok(bytes)
     }
 

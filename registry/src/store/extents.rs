@@ -17,7 +17,7 @@ impl Extents {
         let touched = &self.0[first..last];
         let start = touched.first().map_or(part.start, |held| held.start.min(part.start));
         let end = touched.last().map_or(part.end, |held| held.end.max(part.end));
-        self.0.splice(first..last, [start..end]);
+        self.0.splice(first..last, std::iter::once(start..end));
     }
 
     /// Takes a part away.
@@ -92,10 +92,9 @@ mod tests {
                 let (start, length) = (next(40), next(9));
                 let part = start..(start + length).min(40);
                 let is_there = next(4) > 0;
-                if is_there {
-                    held.insert(part.clone())
-                } else {
-                    held.remove(&part)
+                match is_there {
+                    true => held.insert(part.clone()),
+                    false => held.remove(&part),
                 }
                 part.for_each(|at| bytes[usize::try_from(at).unwrap()] = is_there);
                 assert_eq!(held.total(), bytes.iter().filter(|&&byte| byte).count() as u64);

@@ -160,7 +160,7 @@ impl Store {
         stored(name, self.manifest_bytes_in(&self.own, name)?)
     }
 
-    pub(super) fn manifest_bytes(&self, name: &Name) -> Result<(Vec<u8>, SystemTime)> {
+    pub(crate) fn manifest_bytes(&self, name: &Name) -> Result<(Vec<u8>, SystemTime)> {
         for root in self.roots() {
             match self.manifest_bytes_in(root, name) {
                 Err(Error::NotFound(_)) => {}

@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use super::Store;
 use super::blobs::open_plain;
 use crate::error::Result;
+use crate::hash::digest_of;
 
 const PREFIX: &str = "pin-";
 /// A pin is no longer than the digests of the largest model.
@@ -71,5 +72,11 @@ impl Pin {
     pub fn add(&mut self, digest: Digest) -> Result<()> {
         let written = self.file.write_all(format!("{}\n", digest.hex()).as_bytes());
         written.map_err(|cause| self.store.io(self.file.path(), cause))
+    }
+
+    /// Stores bytes that are kept from the beginning, and returns their digest and size.
+    pub fn put_bytes(&mut self, bytes: &[u8]) -> Result<(Digest, u64)> {
+        self.add(digest_of(bytes))?;
+        self.store.put_bytes(bytes)
     }
 }

@@ -135,7 +135,7 @@ impl Flaky {
         if kind < 2 {
             bytes.truncate(dice.roll(bytes.len() as u64) as usize);
         }
-        Answer { bytes, ends: kind < 2 || kind >= 14 }
+        Answer { bytes, ends: !(2..14).contains(&kind) }
     }
 }
 

@@ -230,7 +230,7 @@ impl Inner {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             return response;
         }
-        send(bytes, range, trick, is_first)
+        send(bytes, range.as_ref(), trick, is_first)
     }
 }
 
@@ -251,8 +251,8 @@ fn entry(path: &str, bytes: &Bytes, listing: Listing, is_tree: bool) -> Value {
     }
 }
 
-fn send(bytes: &Bytes, range: Option<Range<usize>>, trick: Trick, is_first: bool) -> Response {
-    let rest = bytes.slice(range.clone().unwrap_or(0..bytes.len()));
+fn send(bytes: &Bytes, range: Option<&Range<usize>>, trick: Trick, is_first: bool) -> Response {
+    let rest = bytes.slice(range.cloned().unwrap_or(0..bytes.len()));
     let half = rest.slice(..rest.len() / 2);
     let mut response = Response::builder();
     if let Some(Range { start, end }) = range {

@@ -166,6 +166,12 @@ mod tests {
         held
     }
 
+    fn first(bytes: u64) -> Extents {
+        let mut held = Extents::default();
+        held.insert(0..bytes);
+        held
+    }
+
     #[test]
     fn parts_are_claimed_in_order_and_never_twice() {
         let mut course = Course::new(Some(100), 16, 4);
@@ -184,10 +190,10 @@ mod tests {
     #[test]
     fn without_a_size_there_is_one_claim() {
         let mut course = Course::new(None, 16, 4);
-        assert_eq!(course.claim(&held(&[0..5])), Some(5..u64::MAX));
-        assert_eq!(course.claim(&held(&[0..5])), None);
+        assert_eq!(course.claim(&first(5)), Some(5..u64::MAX));
+        assert_eq!(course.claim(&first(5)), None);
         course.release(&(5..u64::MAX));
-        assert_eq!(course.claim(&held(&[0..9])), Some(9..u64::MAX));
+        assert_eq!(course.claim(&first(9)), Some(9..u64::MAX));
     }
 
     #[test]

@@ -1,0 +1,153 @@
+//! Do models go to the registries that people have, and come back the same?
+
+pub(super) mod server;
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::json;
+
+use self::server::Server;
+use super::hub::Hub;
+use super::machine::{Machine, Outcome, kill};
+use super::models::{WEIGHTS, padded};
+use crate::support;
+
+/// Two users; the first has a model under the name that leads to the registry.
+struct Users {
+    sender: Machine,
+    receiver: Machine,
+    name: String,
+}
+
+impl Users {
+    fn of(server: &Server) -> Self {
+        let hub = Hub::start(&[("o/r@main", padded(1))]);
+        let (sender, receiver) = (Machine::new(&hub), Machine::new(&hub));
+        let name = format!("127.0.0.1:{}/team/tiny", server.port);
+        sender.run("pull hf.co/o/r").done();
+        sender.run(&format!("cp hf.co/o/r {name}")).done();
+        Self { sender, receiver, name }
+    }
+
+    /// Checks that both have the same model.
+    fn agree(&self) {
+        let (sent, received) = (self.sender.whole(&self.name), self.receiver.whole(&self.name));
+        assert_eq!(sent.digest, received.digest);
+        assert_eq!(self.sender.vector(&self.name), self.receiver.vector(&self.name));
+    }
+}
+
+/// Runs a command with variables.
+fn run(machine: &Machine, line: &str, variables: &[(&str, &Path)]) -> Outcome {
+    let mut command = machine.vecuna(line);
+    command.env_remove("SSL_CERT_FILE").envs(variables.iter().copied());
+    command.output().unwrap().into()
+}
+
+/// Writes a login as docker does, and returns its folder.
+fn login(machine: &Machine, server: &Server, password: &str) -> std::path::PathBuf {
+    let folder = machine.folder.path().join(format!("docker-{}", password.len()));
+    fs::create_dir_all(&folder).unwrap();
+    let (user, host) = (server::USER, format!("127.0.0.1:{}", server.port));
+    let entry = json!({ "username": user, "password": password });
+    let config = json!({ "auths": { (host): entry } });
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn a_model_is_the_same_on_both_sides_of_a_registry() {
+    let server = Server::open();
+    let users = Users::of(&server);
+    let pushed = run(&users.sender, &format!("push {}", users.name), &[]);
+    assert!(pushed.stderr.contains("retrieving manifest"), "{pushed:?}");
+    pushed.done();
+    run(&users.receiver, &format!("pull {}", users.name), &[]).done();
+    users.agree();
+    let missing = run(&users.receiver, &format!("pull {}:v2", users.name), &[]).complaint();
+    assert!(
+        missing.contains("file does not exist") && missing.contains("there is latest"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_daemon_pushes_in_ollamas_words() {
+    let server = Server::open();
+    let users = Users::of(&server);
+    let daemon = users.sender.daemon();
+    let body = json!({ "model": users.name, "insecure": true }).to_string();
+    let (status, _, text) = support::http(&daemon.url, "POST", "/api/push", &[], body.as_bytes());
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((status, &lines[0]), (200, &json!({ "status": "retrieving manifest" })));
+    let end = [json!({ "status": "pushing manifest" }), json!({ "status": "success" })];
+    assert_eq!(lines[lines.len() - 2..], end);
+    for line in &lines[1..lines.len() - 2] {
+        let hex = line["digest"].as_str().unwrap().trim_start_matches("sha256:");
+        assert_eq!(line["status"], format!("pushing {}", &hex[..12]));
+        assert!(line["completed"].as_u64().unwrap_or(0) <= line["total"].as_u64().unwrap());
+    }
+    run(&users.receiver, &format!("pull {}", users.name), &[]).done();
+    users.agree();
+}
+
+#[test]
+fn a_private_registry_wants_the_login_that_docker_has() {
+    let server = Server::private();
+    let users = Users::of(&server);
+    let nowhere = users.sender.folder.path().join("nowhere");
+    let (right, wrong) =
+        (login(&users.sender, &server, server::PASSWORD), login(&users.sender, &server, "wrong"));
+    for (machine, verb) in [(&users.sender, "push"), (&users.receiver, "pull")] {
+        let line = format!("{verb} {}", users.name);
+        let said = run(machine, &line, &[("DOCKER_CONFIG", &nowhere)]).complaint();
+        assert!(
+            said.contains("wants a login") && said.contains("docker login 127.0.0.1:"),
+            "{said}"
+        );
+        let said = run(machine, &line, &[("DOCKER_CONFIG", &wrong)]).complaint();
+        let words = if verb == "push" { "not authorized to push" } else { "access denied" };
+        assert!(said.contains(words), "{said}");
+        run(machine, &line, &[("DOCKER_CONFIG", &right)]).done();
+    }
+    users.agree();
+}
+
+#[test]
+fn a_registry_with_a_certificate_of_its_own_is_trusted_when_told_so() {
+    let server = Server::encrypted();
+    let users = Users::of(&server);
+    let authority = server.folder.path().join("ca.pem");
+    for (machine, verb) in [(&users.sender, "push"), (&users.receiver, "pull")] {
+        let line = format!("{verb} {}", users.name);
+        let said = run(machine, &line, &[]).complaint();
+        assert!(said.contains("SSL_CERT_FILE may name a file"), "{said}");
+        run(machine, &line, &[("SSL_CERT_FILE", &authority)]).done();
+    }
+    users.agree();
+}
+
+/// As the registries of clouds do it: blobs lie elsewhere, where a login is an error.
+#[test]
+fn blobs_come_from_a_content_network() {
+    let server = Server::private();
+    let network = server.behind_nginx();
+    let users = Users::of(&network);
+    let docker = login(&users.sender, &network, server::PASSWORD);
+    run(&users.sender, &format!("push {}", users.name), &[("DOCKER_CONFIG", &docker)]).done();
+    let line = format!("pull {}", users.name);
+    let weights = fs::read(users.sender.blob(&users.name, WEIGHTS)).unwrap();
+    let killed =
+        users.receiver.vecuna(&line).env("DOCKER_CONFIG", &docker).stderr(Stdio::null()).spawn();
+    let killed = killed.unwrap();
+    users.receiver.wait_for_partial(&weights, 500_000);
+    kill(killed);
+    run(&users.receiver, &line, &[("DOCKER_CONFIG", &docker)]).done();
+    users.agree();
+    let log = fs::read_to_string(network.folder.path().join("content.log")).unwrap();
+    assert!(log.lines().any(|line| line.starts_with("206 ")), "{log}");
+    assert!(log.lines().all(|line| !line.starts_with("403 ")), "{log}");
+}
