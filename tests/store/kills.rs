@@ -95,8 +95,7 @@ fn before_the_manifest() {
     let lock = File::create(machine.models().join("vecuna.lock")).unwrap();
     lock.lock().unwrap();
     hub.release();
-    // The description of the model is the last blob.
-    wait_until("all blobs", || machine.entries("blobs").len() == count + 1);
+    wait_until("all blobs", || machine.entries("blobs").len() == count);
     kill(pull);
     drop(lock);
     leaves_no_model(&machine);
