@@ -151,3 +151,26 @@ fn blobs_come_from_a_content_network() {
     assert!(log.lines().any(|line| line.starts_with("206 ")), "{log}");
     assert!(log.lines().all(|line| !line.starts_with("403 ")), "{log}");
 }
+
+/// As companies have it: `HF_ENDPOINT` is a mirror that is only files, behind a network for content.
+#[test]
+fn a_mirror_of_the_hub_is_a_folder_of_files() {
+    let files = padded(1);
+    let commit = "cccccccccccccccccccccccccccccccccccccccc";
+    let mirror = Server::mirror("o/r", commit, &files);
+    let machine = Machine::new(&Hub::start(&[]));
+    let endpoint = format!("http://127.0.0.1:{}", mirror.port);
+    let with = |line: &str| {
+        let mut command = machine.vecuna(line);
+        command.env("HF_ENDPOINT", &endpoint).stderr(Stdio::null());
+        command
+    };
+    let killed = with("pull o/r").spawn().unwrap();
+    machine.wait_for_partial(&files[WEIGHTS], 500_000);
+    kill(killed);
+    assert!(with("pull o/r").status().unwrap().success());
+    assert_eq!(fs::read(machine.blob("o/r", WEIGHTS)).unwrap(), files[WEIGHTS]);
+    machine.vector("o/r");
+    let log = fs::read_to_string(mirror.folder.path().join("content.log")).unwrap();
+    assert!(log.lines().any(|line| line.starts_with("206 bytes=")), "{log}");
+}

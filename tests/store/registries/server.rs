@@ -6,8 +6,10 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::store::hub::Files;
 use crate::store::machine::wait_until;
 use crate::support::{self, succeed};
 
@@ -76,6 +78,42 @@ impl Server {
         Self { port, folder, process }
     }
 
+    /// Starts nginx as a mirror of the hub with one repository, whose files it has in another place, at a commit.
+    pub(super) fn mirror(repo: &str, commit: &str, files: &Files) -> Self {
+        let folder = support::folder();
+        let write = |path: String, bytes: &[u8]| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        let entry = |(path, bytes): (&String, &Vec<u8>)| {
+            let lfs = json!({ "sha256": registry::digest_of(bytes).hex(), "size": bytes.len() });
+            json!({ "rfilename": path, "size": bytes.len(), "lfs": lfs })
+        };
+        let siblings: Vec<Value> = files.iter().map(entry).collect();
+        let info = json!({ "id": repo, "sha": commit, "siblings": siblings }).to_string();
+        for revision in ["main", commit] {
+            write(format!("www/api/models/{repo}/revision/{revision}"), info.as_bytes());
+        }
+        for (path, bytes) in files {
+            write(format!("content/{repo}/resolve/{commit}/{path}"), bytes);
+        }
+        let content = free_port();
+        let config = |port: u16| {
+            include_str!("mirror.conf")
+                .replace("{port}", &port.to_string())
+                .replace("{content}", &content.to_string())
+        };
+        Self::nginx(folder, &config)
+    }
+
+    fn nginx(folder: TempDir, config: &dyn Fn(u16) -> String) -> Self {
+        let place = format!("{}/", folder.path().display());
+        let arguments = ["-p", &place, "-c", "config", "-e", "error.log"];
+        let (port, process) = start("nginx", folder.path(), config, &arguments);
+        Self { port, folder, process }
+    }
+
     /// Starts nginx in front of a registry. It sends clients to another host for blobs, which refuses logins as
     /// the stores of clouds do.
     pub(super) fn behind_nginx(&self) -> Self {
@@ -89,10 +127,7 @@ impl Server {
                 .replace("{registry}", &registry.to_string())
                 .replace("{storage}", &storage.display().to_string())
         };
-        let place = format!("{}/", folder.path().display());
-        let arguments = ["-p", &place, "-c", "config", "-e", "error.log"];
-        let (port, process) = start("nginx", folder.path(), &config, &arguments);
-        Self { port, folder, process }
+        Self::nginx(folder, &config)
     }
 }
 
