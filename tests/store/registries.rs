@@ -174,3 +174,34 @@ fn a_mirror_of_the_hub_is_a_folder_of_files() {
     let log = fs::read_to_string(mirror.folder.path().join("content.log")).unwrap();
     assert!(log.lines().any(|line| line.starts_with("206 bytes=")), "{log}");
 }
+
+/// As on Ollama's registry: one layer without a name, under a name without a host.
+#[test]
+fn a_gguf_file_comes_from_the_registry_that_short_names_mean() {
+    let server = Server::open();
+    let host = format!("127.0.0.1:{}", server.port);
+    let hub = Hub::start(&[]);
+    let (sender, receiver) = (Machine::new(&hub), Machine::new(&hub));
+    let file = support::checkout("tests/goldens/tokenizers/xlm-roberta.gguf");
+    let recipe = format!("FROM {}\n", file.display());
+    fs::write(sender.folder.path().join("Modelfile"), recipe).unwrap();
+    let name = format!("{host}/library/tiny-gguf");
+    sender.run(&format!("create {name} -f Modelfile")).done();
+    run(&sender, &format!("push {name}"), &[]).done();
+    let manifest = sender.whole(&name).manifest;
+    assert_eq!(manifest.media_type, registry::MANIFEST_TYPE, "Ollama's clients read no other");
+    let short = |line: &str| {
+        let mut command = receiver.vecuna(line);
+        Outcome::from(command.env("VECUNA_REGISTRY", &host).output().unwrap())
+    };
+    short("pull tiny-gguf").done();
+    assert_eq!(receiver.whole("tiny-gguf").digest, sender.whole(&name).digest);
+    let before =
+        fs::read(receiver.models().join("manifests/registry.ollama.ai/library/tiny-gguf/latest"));
+    assert_eq!(before.unwrap(), manifest.to_bytes().unwrap());
+    assert_eq!(receiver.vector("tiny-gguf"), sender.vector(&name));
+    // A second pull finds the same digest and is done.
+    let again = short("pull tiny-gguf");
+    assert!(again.stderr.contains("success") || again.code == Some(0), "{again:?}");
+    assert!(short("pull other-gguf").complaint().contains("file does not exist"));
+}
