@@ -7,6 +7,8 @@ use futures_util::future::BoxFuture;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::Settings;
@@ -74,8 +76,12 @@ impl Session {
             url.map_err(|error| Error::unreachable(host, error.to_string()))
         };
         let mut origin = parse("https")?;
+        if http::is_this_machine(&origin) && answers_plainly(&origin, settings.connect).await {
+            origin = parse("http")?;
+        }
         let mut client = http::client(settings, &origin)?;
-        if http::may_be_plain(settings, &origin)
+        if origin.scheme() == "https"
+            && http::may_be_plain(settings, &origin)
             && !is_encrypted(&client, &origin, settings).await?
         {
             origin = parse("http")?;
@@ -230,6 +236,23 @@ impl Access for Session {
             }
             Ok(true)
         })
+    }
+}
+
+/// Tells whether a server of this machine answers without encryption. That is what most of them do, and finding it out
+/// so takes a millisecond, where a handshake that fails needs all certificates of the machine first.
+async fn answers_plainly(origin: &Url, time: Duration) -> bool {
+    let (Some(host), Some(port)) = (origin.host_str(), origin.port()) else { return false };
+    let ask = async {
+        let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+        stream.write_all(b"HEAD /v2/ HTTP/1.0\r\n\r\n").await?;
+        let mut answer = [0; "HTTP/1.1 200".len()];
+        stream.read_exact(&mut answer).await.map(|_| answer)
+    };
+    match timeout(time, ask).await {
+        // Servers that encrypt say 400 to plain text, some of them in plain text.
+        Ok(Ok(answer)) => answer.starts_with(b"HTTP/1.") && !answer.ends_with(b"400"),
+        _ => false,
     }
 }
 
