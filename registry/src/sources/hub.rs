@@ -44,6 +44,11 @@ struct Listing {
     siblings: Vec<Sibling>,
 }
 
+#[derive(Deserialize)]
+struct Pinned {
+    sha: String,
+}
+
 /// A file of the revision API (`rfilename`) or of the tree API (`path`).
 #[derive(Deserialize)]
 struct Sibling {
@@ -84,13 +89,21 @@ pub(super) async fn resolve(
     // A tag such as Q8_0 is not a revision, but a choice among the GGUF files of the newest one.
     let quant = is_quant(revision).then_some(revision);
     let revision = quant.map_or(revision, |_| MAIN_REVISION);
-    let commit = pin(settings, client.clone(), repo, revision).await?;
-    if Some(commit.as_str()) == current {
+    let mut repository = Repository {
+        client,
+        settings: settings.clone(),
+        endpoint,
+        repo: repo.to_owned(),
+        commit: revision.to_owned(),
+        guides: BTreeMap::new(),
+    };
+    if let Some(current) = current
+        && repository.is_at(current).await
+    {
         return Ok(Offer::current());
     }
-    let (repo, settings) = (repo.to_owned(), settings.clone());
-    let guides = BTreeMap::new();
-    let mut repository = Repository { client, settings, endpoint, repo, commit, guides };
+    let commit = pin(settings, repository.client.clone(), repo, revision).await?;
+    repository.commit = commit;
     let files = repository.choose(quant).await?;
     let revision = Some(repository.commit.clone());
     Ok(Offer { revision, ..Offer::of_files(files, repository) })
@@ -131,6 +144,15 @@ impl Repository {
         let download =
             Download { client, settings, url, size: file.size, what, repo, access: settings };
         download.run(staging, meter).await
+    }
+
+    /// Tells whether the revision is still the commit that is here. hf-hub could tell, too, but its client reads all
+    /// certificates of the machine a second time; and whatever goes wrong here it will say well.
+    async fn is_at(&self, current: &str) -> bool {
+        let url = self.url(&["api", "models"], "revision");
+        let info = self.small(&self.repo, url, LISTING_LIMIT_BYTES).await;
+        let sha = info.ok().and_then(|bytes| serde_json::from_slice::<Pinned>(&bytes).ok());
+        sha.is_some_and(|pinned| pinned.sha == current)
     }
 
     async fn choose(&mut self, quant: Option<&str>) -> Result<Vec<Offered>> {
