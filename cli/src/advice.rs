@@ -8,8 +8,16 @@ use crate::failure::Failure;
 
 const SPELLING: &str = "a model is a known short name (docs/models.md) or <owner>/<repository> of the Hugging Face hub";
 
-const HUB: &str =
-    "HF_ENDPOINT names a mirror, HTTPS_PROXY a proxy; or create a model from a folder";
+const HUB: &str = "HF_ENDPOINT names a mirror, HTTPS_PROXY a proxy; a registry, a folder, and a file of \
+    'vecuna save' are other ways (docs/operations.md#without-a-network)";
+
+const OFFLINE: &str =
+    "HF_HUB_OFFLINE keeps the hub from being asked; unset it, or fill Hugging Face's cache";
+
+const REGISTRY: &str = "it is no known short name, and the registry that names without a host mean does not answer; \
+    VECUNA_REGISTRY names another one";
+
+const FORM: &str = "a name with a host has exactly three parts: HOST/NAMESPACE/MODEL[:TAG]";
 
 /// The namespace of names without one.
 const LIBRARY: &str = "library";
@@ -23,6 +31,17 @@ pub(crate) fn on(error: Error, model: &str) -> Error {
     }
 }
 
+/// Adds the advice that a name which is none calls for.
+pub(crate) fn on_form(error: Error, model: &str) -> Error {
+    let text = format!("{error:#}");
+    if is_malformed(&text, model) { Failure::new(text).hint(FORM).into() } else { error }
+}
+
+fn is_malformed(text: &str, model: &str) -> bool {
+    let words = ["invalid model name", "is invalid", "unqualified name"];
+    has_host(model) && words.iter().any(|words| text.contains(words))
+}
+
 fn hint(error: &Error, text: &str, model: &str) -> Option<String> {
     let name = parsed(model);
     // Who names a registry gets its own words.
@@ -31,7 +50,16 @@ fn hint(error: &Error, text: &str, model: &str) -> Option<String> {
         let is_registry = text.starts_with("registry '");
         let near =
             name.and_then(|name| nearest(&name)).map(|near| format!("did you mean '{near}'?"));
-        return if is_registry { near } else { Some(HUB.to_owned()) };
+        return match text {
+            _ if is_registry && is_elsewhere => None,
+            _ if is_registry => near.or(Some(REGISTRY.to_owned())),
+            _ if text.contains("HF_HUB_OFFLINE") => Some(OFFLINE.to_owned()),
+            _ if text.contains("hub") => Some(HUB.to_owned()),
+            _ => None,
+        };
+    }
+    if is_malformed(text, model) {
+        return Some(FORM.to_owned());
     }
     if is_not_found(error) {
         return Some(absent(model));
@@ -39,6 +67,12 @@ fn hint(error: &Error, text: &str, model: &str) -> Option<String> {
     let is_nowhere = text.contains("file does not exist") && !is_elsewhere;
     let is_missing = is_nowhere || text.contains("the hub has no '");
     is_missing.then(|| format!("there is no '{model}'; {}", spelling(model)))
+}
+
+/// Tells whether the first part of a name looks like a host.
+fn has_host(model: &str) -> bool {
+    let first = model.split_once('/').map_or("", |(first, _)| first);
+    first == "localhost" || first.contains(['.', ':'])
 }
 
 fn parsed(model: &str) -> Option<Name> {
@@ -130,5 +164,10 @@ mod tests {
         let unreachable = hint("the hub cannot be reached: x").expect("advice");
         assert!(unreachable.contains("HF_ENDPOINT"), "{unreachable}");
         assert_eq!(hint("disk full"), None);
+        let offline = hint("the hub cannot be reached: HF_HUB_OFFLINE is set").expect("advice");
+        assert!(offline.contains("unset it"), "{offline}");
+        let refused = on(anyhow::anyhow!("invalid model name"), "localhost:5000/m");
+        let refused = format!("{:?}", refused.downcast_ref::<Failure>().expect("advice"));
+        assert!(refused.contains("HOST/NAMESPACE/MODEL"), "{refused}");
     }
 }

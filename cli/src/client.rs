@@ -23,6 +23,7 @@ use self::reply::Reply;
 pub(crate) use self::reply::{is_bad_request, is_not_found};
 
 use crate::failure::Failure;
+use crate::output;
 
 /// Whatever answers requests, be it a socket or a router in this process.
 type Service = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
@@ -43,6 +44,7 @@ impl Client {
         match client.probe().await {
             Ok(()) => Ok(Self { url: Some(url), ..client }),
             Err(error) if !config.host_was_set && remote::was_refused(&error) => {
+                config.warnings.iter().for_each(|text| output::note(&format!("warning: {text}")));
                 Ok(Self { service: local::service(config)?, url: None })
             }
             Err(error) => Err(no_connection(&url, error)),

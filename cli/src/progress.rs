@@ -23,8 +23,10 @@ pub(crate) enum Progress {
 impl Progress {
     /// Returns the form that suits standard error.
     pub(crate) fn new() -> Self {
-        if io::stderr().is_terminal() {
-            return Self::Bars(Bars::new());
+        let bars = Bars::new();
+        // A terminal that cannot be drawn on, such as `TERM=dumb`, is as good as a log.
+        if io::stderr().is_terminal() && !bars.is_hidden() {
+            return Self::Bars(bars);
         }
         Self::Plain(Plain::default())
     }

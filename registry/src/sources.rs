@@ -98,7 +98,7 @@ impl Default for Settings {
             connect: Duration::from_secs(10),
             patience: Duration::from_secs(6),
             stall: Duration::from_secs(30),
-            pause: Duration::from_millis(250),
+            pause: Duration::from_millis(500),
             registry: None,
             insecure: Vec::new(),
             certificates: None,

@@ -64,6 +64,9 @@ impl Store {
     pub fn over(self, folders: &[PathBuf]) -> Result<Self> {
         let mut shared: Vec<Root> = Vec::new();
         for folder in folders {
+            if !folder.is_dir() {
+                tracing::warn!(folder = %folder.display(), "shared store is not there");
+            }
             let root = Root::look(folder)?;
             let is_known = |known: &Root| known.path == root.path;
             if !is_known(&self.own) && !shared.iter().any(is_known) {

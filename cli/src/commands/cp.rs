@@ -4,6 +4,7 @@ use anyhow::Result;
 use http::Method;
 use serde_json::json;
 
+use crate::advice;
 use crate::client::Client;
 use crate::output;
 
@@ -20,6 +21,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let Arguments { source, destination } = arguments;
     let request = json!({ "source": source, "destination": destination });
-    Client::connect().await?.order(Method::POST, "/api/copy", &request).await?;
+    let copied = Client::connect().await?.order(Method::POST, "/api/copy", &request).await;
+    copied.map_err(|error| advice::on_form(error, &destination))?;
     output::line(&format!("copied '{source}' to '{destination}'"))
 }

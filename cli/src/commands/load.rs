@@ -31,6 +31,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     };
     // A pipe or a device has no size that could be trusted.
     let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        let failure = Failure::new("the archive is a folder");
+        return Err(failure.hint("an archive is one file, as 'vecuna save' writes it").into());
+    }
     let size_bytes = (path.is_some() && metadata.is_file()).then_some(metadata.len());
     let file = tokio::fs::File::from_std(file);
     let events = Client::connect().await?.load(file, size_bytes).await?;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
+use crate::advice;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -22,7 +23,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let client = Client::connect().await?;
     let request = json!({ "model": arguments.model, "insecure": arguments.insecure });
     let events = client.events("/api/push", &request).await?;
-    Progress::new().follow(events).await.map_err(explain)
+    let pushed = Progress::new().follow(events).await.map_err(explain);
+    pushed.map_err(|error| advice::on(error, &arguments.model))
 }
 
 /// A registry only says that access is denied, not what would be allowed.
@@ -30,7 +32,8 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
     if !error.to_string().contains("access denied") {
         return error;
     }
-    let message = "you are not authorized to push to this namespace, \
-        create the model under a namespace you own";
+    let message = format!(
+        "you are not authorized to push to this namespace, create the model under a namespace you own ({error})"
+    );
     Failure::new(message).into()
 }

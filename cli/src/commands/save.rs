@@ -16,19 +16,20 @@ pub(crate) struct Arguments {
     /// The models to save
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<String>,
-    /// The file to write, instead of standard output
+    /// The file to write; - or none is standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 /// Writes an archive of the models, which appears when it is whole.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    if arguments.output.is_none() && io::stdout().is_terminal() {
+    let output = arguments.output.filter(|path| path.as_os_str() != "-");
+    if output.is_none() && io::stdout().is_terminal() {
         let failure = Failure::new("an archive is not for a terminal");
         return Err(failure.hint("name a file with -o, or send it into a pipe").into());
     }
     let mut download = Client::connect().await?.save(&arguments.models).await?;
-    let mut sink = Sink::open(arguments.output.as_deref())?;
+    let mut sink = Sink::open(output.as_deref())?;
     let mut progress = Progress::new();
     let mut event = Event::new("saving");
     event.total = download.size_bytes;
@@ -39,5 +40,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         event.completed = Some(written);
         progress.show(&event);
     }
-    sink.finish()
+    sink.finish()?;
+    progress.show(&Event::new("success"));
+    Ok(())
 }

@@ -34,6 +34,11 @@ impl Bars {
         Self::on(MultiProgress::new())
     }
 
+    /// Tells whether nothing would be seen of the drawing.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.screen.is_hidden()
+    }
+
     fn on(screen: MultiProgress) -> Self {
         Self { screen, spinner: None, bars: HashMap::new(), finished: HashSet::new() }
     }

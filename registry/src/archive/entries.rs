@@ -102,7 +102,9 @@ impl<R: Read> Entries<R> {
         summed.set_cksum();
         match (header.cksum(), summed.cksum()) {
             (Ok(told), Ok(is)) if told == is => Ok(Some(header)),
-            _ if self.seen == 1 => Err(unusable("it is no tar archive, or a compressed one")),
+            _ if self.seen == 1 => Err(unusable(
+                "it is no tar archive, or a compressed one, which has to be unpacked first",
+            )),
             _ => Err(unusable("it is damaged")),
         }
     }

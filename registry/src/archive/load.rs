@@ -74,7 +74,7 @@ impl Store {
                 return Err(unusable("its index names another index, not a model"));
             }
             let text = named.annotations.get(REF_NAME);
-            let text = text.ok_or_else(|| unusable("its index has a manifest without a name"))?;
+            let text = text.ok_or_else(|| unusable("its index has a manifest without a name (skopeo gives it one: oci-archive:FILE:NAME)"))?;
             let name = Name::parse(text)
                 .map_err(|error| unusable(format!("'{}': {error}", text.escape_debug())))?;
             if !names.insert(name.full().to_lowercase()) {

@@ -20,7 +20,7 @@ const FILES_LIMIT: usize = 2_000;
 /// Files fetched at the same time.
 const PARALLEL: usize = 4;
 /// How often a blob that another process downloads is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How long another process may stand still; its own retries take less.
 const STANDSTILL: Duration = Duration::from_secs(15 * 60);
@@ -62,22 +62,19 @@ impl Need {
 }
 
 /// Returns what every offered file needs, unless it is more than may be pulled.
-pub(super) fn needs(work: &Work, offer: &Offer) -> Result<Vec<Need>> {
-    let here = |file: &Offered| match file.digest {
-        None => 0,
-        Some(digest) => {
-            work.store.size_of(&digest).unwrap_or_else(|| work.store.partial_size(&digest))
-        }
-    };
+pub(super) async fn needs(work: &Work, offer: &Offer) -> Result<Vec<Need>> {
     let files = offer.files();
     if files.len() > FILES_LIMIT {
         return Err(Error::Unusable(format!("the model has more than {FILES_LIMIT} files")));
     }
     let size = files.iter().filter_map(|file| file.size).fold(0, u64::saturating_add);
-    match work.settings.limit {
-        Some(limit) if size > limit => Err(Error::TooLarge { size, limit }),
-        _ => Ok(files.into_iter().map(|file| Need { here: here(&file), file }).collect()),
+    if let Some(limit) = work.settings.limit.filter(|limit| size > *limit) {
+        return Err(Error::TooLarge { size, limit });
     }
+    let store = work.store.clone();
+    let here = move |digest| store.size_of(&digest).unwrap_or_else(|| store.partial_size(&digest));
+    let need = move |file: Offered| Need { here: file.digest.map_or(0, &here), file };
+    blocking(move || Ok(files.into_iter().map(need).collect())).await
 }
 
 /// Brings every offered file into the store, and returns their layers in the order of their paths.
@@ -87,7 +84,7 @@ pub(super) async fn fetch_all(
     pin: &Mutex<Pin>,
     feed: &Feed,
 ) -> Result<Vec<Layer>> {
-    let needs = needs(work, offer)?;
+    let needs = needs(work, offer).await?;
     work.store.check_space(needs.iter().map(Need::missing).fold(0, u64::saturating_add))?;
     let fetches: Vec<_> = needs.iter().map(|need| fetch(work, offer, need, pin, feed)).collect();
     let mut layers: Vec<Layer> =
@@ -110,7 +107,7 @@ async fn fetch(
         Some(digest) => fetch_known(work, offer, file, digest, feed).await?,
         None => fetch_unknown(&work.store, offer, file, pin, feed).await?,
     };
-    Ok(match file.path.ends_with(GGUF_ENDING) {
+    Ok(match file.path.to_ascii_lowercase().ends_with(GGUF_ENDING) {
         true => Layer::new(media::GGUF, blob),
         false => Layer::file(&file.path, blob),
     })
@@ -151,7 +148,8 @@ async fn fetch_known(
             return Ok((digest, size));
         };
         let Some(staging) = staging else {
-            let size = store.partial_size(&digest);
+            let looking = store.clone();
+            let size = blocking(move || Ok(looking.partial_size(&digest))).await?;
             meter.at(size);
             patience.spend(digest, size)?;
             sleep(LOOK).await;

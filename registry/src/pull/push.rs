@@ -15,7 +15,7 @@ use crate::store::Stored;
 impl Puller {
     /// Begins to send a model to the registry that its name begins with. Must be called inside a runtime.
     pub fn push(&self, name: &Name, options: Options) -> Pulling {
-        let (work, name) = (self.work.with(options), name.clone());
+        let (work, name) = (self.work.with(name, options), name.clone());
         Pulling::of(Flight::start(|feed| async move { run(&work, &name, &feed).await.map(Some) }))
     }
 }

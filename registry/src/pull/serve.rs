@@ -78,13 +78,17 @@ impl Pull<'_> {
     async fn serve(&self, origin: &Origin, patience: Duration) -> Result<Option<Stored>> {
         let Self { work, name, known, feed } = *self;
         let place = sources::describe(origin);
-        if work.dry_run && matches!(origin, Origin::Pip { .. }) {
-            feed.status(&format!("would fetch {place}, whose size is known when it is here"));
-            return Ok(None);
-        }
         let looking = (work.clone(), name.clone());
         let here = blocking(move || Ok(warm::whole(&looking.0, &looking.1))).await?;
         let current = here.as_ref().and_then(|stored| warm::revision(stored, origin, known));
+        if let Origin::Pip { version, .. } = origin
+            && work.dry_run
+            && current != Some(version)
+        {
+            // Pip tells what a wheel holds by fetching it.
+            feed.status(&format!("would fetch {place}, whose size is known when it is here"));
+            return Ok(None);
+        }
         let offer = sources::resolve(origin, &work.settings, current, &work.store, feed);
         let late = || Err(Error::unreachable(&place, "no answer in time"));
         let mut offer = timeout(patience, offer).await.unwrap_or_else(|_| late())?;
@@ -98,7 +102,7 @@ impl Pull<'_> {
         });
         feed.status(&format!("pulling from {place}"));
         if work.dry_run {
-            return rehearse(work, &offer, &place, here.is_some(), feed).map(|()| None);
+            return rehearse(work, &offer, &place, here.is_some(), feed).await.map(|()| None);
         }
         match here {
             Some(stored) => {
@@ -138,8 +142,14 @@ impl Pull<'_> {
 }
 
 /// Tells what would be fetched.
-fn rehearse(work: &Work, offer: &Offer, place: &str, is_here: bool, feed: &Feed) -> Result<()> {
-    let needs = if is_here { Vec::new() } else { needs(work, offer)? };
+async fn rehearse(
+    work: &Work,
+    offer: &Offer,
+    place: &str,
+    is_here: bool,
+    feed: &Feed,
+) -> Result<()> {
+    let needs = if is_here { Vec::new() } else { needs(work, offer).await? };
     for need in &needs {
         let Offered { path, size, digest } = &need.file;
         let short = digest.map(|digest| digest.short()).unwrap_or_default();

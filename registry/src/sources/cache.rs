@@ -51,6 +51,10 @@ pub(super) async fn or_cached(
     hub: impl Future<Output = Result<Offer>>,
 ) -> Result<Offer> {
     let Some(snapshot) = find(settings, repo, revision).await? else { return hub.await };
+    // What is here came from the hub and may be newer than what the cache has.
+    if current.is_some_and(|current| current != snapshot.commit) {
+        return hub.await;
+    }
     // Half, so that there is time for the cache before the next source has its turn.
     let asked = timeout(settings.patience / 2, hub).await;
     let error = match asked {
@@ -58,11 +62,8 @@ pub(super) async fn or_cached(
         Ok(answer) => return answer,
         Err(_late) => Error::unreachable("the hub", "no answer in time"),
     };
-    match current {
-        Some(current) if current == snapshot.commit => return Ok(Offer::current()),
-        // What is here came from the hub, and may be newer.
-        Some(_) => return Err(error),
-        None => {}
+    if current.is_some() {
+        return Ok(Offer::current());
     }
     tracing::info!(repo, commit = snapshot.commit, %error, "the cache is used");
     match offer(snapshot).await {

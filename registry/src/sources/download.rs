@@ -30,6 +30,8 @@ pub(super) use small::{Small, authorised, root_cause};
 const RESTARTS: u32 = 3;
 /// The longest pause between two attempts, also when the server asks for a longer one.
 const PAUSE_LIMIT: Duration = Duration::from_secs(60);
+/// The longest pause that is not a server's wish.
+const GROWING_LIMIT: Duration = Duration::from_secs(20);
 /// A connection that brings less in twice the time for standing still does not count as one.
 const CRAWL_BYTES_PER_SECOND: u64 = 256;
 /// How long the speed of all connections is looked at before another one is tried.
@@ -135,7 +137,6 @@ impl Download<'_> {
 impl Transfer<'_> {
     /// Runs connections until everything is here; a reason when it has to start over.
     async fn run(&self) -> Result<Option<&'static str>> {
-        let _hashing = self.staging.hash_along();
         let mut connections = FuturesUnordered::new();
         let mut end = Ok(None);
         let (mut since, mut before) = (Instant::now(), self.bytes.load(Ordering::Relaxed));
@@ -190,11 +191,23 @@ impl Transfer<'_> {
         }
         tracing::debug!(what = self.download.what, reason, ?part, "transfer broke");
         let idle = self.course().failed(self.staging.size(), has_crawled);
-        let idle = idle.ok_or_else(|| Error::unreachable(&self.download.what, reason))?;
-        let pause = pause.unwrap_or_else(|| spread(self.download.settings.pause * 2_u32.pow(idle)));
+        let idle =
+            idle.ok_or_else(|| Error::unreachable(&self.download.what, self.kept(reason)))?;
+        let growing = self.download.settings.pause * 2_u32.pow(idle);
+        let pause = pause.unwrap_or_else(|| spread(growing.min(GROWING_LIMIT)));
         let mut stop = self.stop.subscribe();
         drop(timeout(pause.min(PAUSE_LIMIT), stop.wait_for(|stop| *stop)).await);
         Ok(None)
+    }
+
+    /// Adds to the last reason what a further pull will find.
+    fn kept(&self, reason: String) -> String {
+        match self.staging.size() {
+            0 => reason,
+            _ => {
+                format!("{reason}; what has arrived is kept, and the next pull goes on from there")
+            }
+        }
     }
 
     async fn fetch(&self, part: &Range<u64>) -> Result<Outcome> {
@@ -233,7 +246,7 @@ impl Transfer<'_> {
         let status = response.status();
         let Download { url, what, repo, access, .. } = self.download;
         // A signed address of a content network may have expired; the next attempt gets a new one.
-        let moved = response.url().host_str() != url.host_str();
+        let moved = response.url().origin() != url.origin();
         match status {
             StatusCode::PARTIAL_CONTENT => self.judge_part(response, part),
             StatusCode::OK => self.judge_whole(response, part),
@@ -280,10 +293,10 @@ impl Transfer<'_> {
     /// The whole file comes, be it that it was asked for or that the server does not know parts.
     fn judge_whole(&self, response: &Response, part: &Range<u64>) -> Result<Answer> {
         let mut course = self.course();
-        if course.parts == Parts::Sent {
+        let is_asked = part.start == 0 && self.download.size.is_none_or(|size| size == part.end);
+        if !is_asked && course.parts == Parts::Sent {
             return Ok(Answer::Again(broken("it sent all of the file instead of a part")));
         }
-        let is_asked = part.start == 0 && self.download.size.is_none_or(|size| size == part.end);
         if !is_asked {
             course.whole();
         }

@@ -62,7 +62,9 @@ pub(super) fn is_this_machine(url: &Url) -> bool {
 pub(super) fn address(url: &Url) -> Option<IpAddr> {
     match url.host_str()? {
         "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-        host => host.trim_matches(['[', ']']).parse().ok(),
+        host => {
+            host.trim_matches(['[', ']']).parse().ok().map(|address: IpAddr| address.to_canonical())
+        }
     }
 }
 

@@ -166,7 +166,9 @@ impl Repository {
                     self.guides = chosen.guides;
                     chosen.paths
                 }
-                Err(Error::Unusable(_)) if paths.iter().any(|p| p.ends_with(GGUF_ENDING)) => {
+                Err(Error::Unusable(_))
+                    if paths.iter().any(|p| p.to_ascii_lowercase().ends_with(GGUF_ENDING)) =>
+                {
                     vec![choose_gguf(&paths, None)?]
                 }
                 Err(error) => return Err(error),

@@ -26,8 +26,8 @@ impl Store {
         self.own.size_of(&["blobs", &digest.file_name()])
     }
 
-    /// Tells whether a blob can be taken for whole without being read: it has not changed since that time, at which
-    /// a manifest was written that names it.
+    /// Tells whether a blob can be taken for whole without being read: it has not changed since its manifest was
+    /// written. Damage that was found leaves its mark so, but in the own folder only.
     pub fn is_trusted(&self, layer: &Layer, since: SystemTime) -> bool {
         let Ok(file) = self.open_blob(&layer.digest) else { return false };
         let Ok(metadata) = file.metadata() else { return false };

@@ -82,7 +82,10 @@ impl Store {
     /// Returns every digest that a manifest of the own folder names or somebody holds, or `None` when a manifest cannot
     /// be read.
     pub(super) fn referenced(&self) -> Result<Option<HashSet<Digest>>> {
-        let mut used = self.pinned();
+        let Some(mut used) = self.pinned() else {
+            tracing::warn!("no blob is removed while somebody's pin cannot be read");
+            return Ok(None);
+        };
         let (names, is_complete) = self.own_names()?;
         if !is_complete {
             tracing::warn!("no blob is removed while manifests are passed over");

@@ -5,7 +5,7 @@
 //! damaged can do harm. `tag` lines hold what the server calls the version of the file.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -147,7 +147,7 @@ fn check(parts: Vec<Part>, tag: Option<String>, data: &File) -> io::Result<(Vec<
     Ok((kept, told))
 }
 
-fn checksum(mut data: &File, part: &Range<u64>, hasher: &mut Hasher) -> io::Result<u32> {
+fn checksum(data: &File, part: &Range<u64>, hasher: &mut Hasher) -> io::Result<u32> {
     let mut crc = crc32fast::Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut at = part.start;
@@ -158,7 +158,6 @@ fn checksum(mut data: &File, part: &Range<u64>, hasher: &mut Hasher) -> io::Resu
         hasher.update(&buffer[..wanted]);
         at += wanted as u64;
     }
-    data.seek(SeekFrom::Start(part.end))?;
     Ok(crc.finalize())
 }
 

@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions, TryLockError};
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 
 use modelfiles::Digest;
 use tempfile::NamedTempFile;
@@ -34,6 +35,8 @@ impl Store {
         let create = || {
             self.make_folder("staging")?;
             let file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(&folder)?;
+            // Other users of the store must be able to read it.
+            file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
             file.as_file().lock()?;
             Ok(file)
         };
@@ -43,27 +46,26 @@ impl Store {
         Ok(pin)
     }
 
-    /// Returns the digests of all pins whose makers live.
-    pub(super) fn pinned(&self) -> HashSet<Digest> {
+    /// Returns the digests of all pins whose makers live, or `None` when one cannot be read.
+    pub(super) fn pinned(&self) -> Option<HashSet<Digest>> {
         let mut pinned = HashSet::new();
-        let Ok(entries) = fs::read_dir(self.staging_folder()) else { return pinned };
+        let Ok(entries) = fs::read_dir(self.staging_folder()) else { return Some(pinned) };
         for entry in entries.flatten() {
             if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
                 continue;
             }
-            let Ok(file) = open_plain(OpenOptions::new().read(true), &entry.path()) else {
-                continue;
+            let file = match open_plain(OpenOptions::new().read(true), &entry.path()) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
+                Err(_gone) => continue,
             };
-            match file.try_lock_shared() {
-                Err(TryLockError::WouldBlock) => {
-                    let mut text = String::new();
-                    drop(file.take(LIMIT_BYTES).read_to_string(&mut text));
-                    pinned.extend(text.lines().filter_map(Digest::from_hex));
-                }
-                _ => drop(fs::remove_file(entry.path())),
+            if let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
+                let mut text = String::new();
+                drop(file.take(LIMIT_BYTES).read_to_string(&mut text));
+                pinned.extend(text.lines().filter_map(Digest::from_hex));
             }
         }
-        pinned
+        Some(pinned)
     }
 }
 

@@ -129,12 +129,6 @@ impl Store {
         if let Ok(staging) = self.own.folder(&["staging"]) {
             sweep.staging(&staging);
         }
-        // Earlier versions had partials here; in somebody else's store they are theirs.
-        if !self.own.is_foreign
-            && let Ok(blobs) = self.own.folder(&["blobs"])
-        {
-            sweep.old_partials(&blobs);
-        }
     }
 
     /// Removes blobs that no model needs, while no manifest can come.
@@ -182,14 +176,6 @@ impl Sweep {
                 self.partial(folder, &name, Some(&format!("{name}{JOURNAL}")));
             } else if data.is_none_or(|data| Leftover::of(folder, data).is_err()) {
                 self.temporary(folder, &name, kind);
-            }
-        }
-    }
-
-    fn old_partials(&mut self, blobs: &OwnedFd) {
-        for (name, _) in entries(blobs).unwrap_or_default() {
-            if name.strip_suffix("-partial").is_some_and(is_digest) {
-                self.partial(blobs, &name, None);
             }
         }
     }

@@ -57,10 +57,7 @@ impl Root {
 
     /// Opens the folder of a store that is only read; one that is not there may come later.
     pub(super) fn look(path: &Path) -> Result<Self> {
-        let found = path.canonicalize().unwrap_or_else(|error| {
-            tracing::warn!(folder = %path.display(), %error, "shared store is not there");
-            path.to_owned()
-        });
+        let found = path.canonicalize().unwrap_or_else(|_missing| path.to_owned());
         let root = Self { path: Arc::from(found), is_foreign: true };
         root.refuse_links()?;
         format::read(&root)?;

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use modelfiles::Digest;
 use tempfile::TempPath;
@@ -41,7 +41,6 @@ pub(super) struct Making {
     /// Where it lies, if it can be resumed.
     partial: Option<PathBuf>,
     state: Mutex<State>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -52,10 +51,10 @@ struct State {
     /// The hash of the bytes before `hashed`.
     hasher: Hasher,
     hashed: u64,
+    /// Somebody hashes what is there.
+    is_hashing: bool,
     /// How often everything was thrown away.
     restarts: u32,
-    /// Nobody writes any more, so whoever hashes along may stop.
-    is_quiet: bool,
 }
 
 impl Store {
@@ -123,7 +122,7 @@ impl Staging {
             Place::Partial(path) => Some(path.clone()),
             Place::Temporary(_) => None,
         };
-        let making = Making { file, partial, state: Mutex::new(state), changed: Condvar::new() };
+        let making = Making { file, partial, state: Mutex::new(state) };
         Self { store: store.clone(), place, expected, making: Arc::new(making) }
     }
 
@@ -182,21 +181,13 @@ impl Staging {
 
     /// Returns somebody who writes the part that begins here.
     pub(super) fn scribe(&self, at: u64) -> Scribe {
-        Scribe { making: self.making.clone(), at, noted: at, crc: crc32fast::Hasher::new() }
-    }
-
-    /// Hashes along with those who write parts, until the returned guard is dropped. Must be called inside a
-    /// tokio runtime.
-    pub(crate) fn hash_along(&self) -> HashAlong {
-        let making = self.making.clone();
-        making.state().is_quiet = false;
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = making.hash_along() {
-                // `finish` reads these bytes again, and says what is wrong.
-                tracing::debug!(%error, "partial cannot be read");
-            }
-        });
-        HashAlong(self.making.clone())
+        Scribe {
+            making: self.making.clone(),
+            at,
+            noted: at,
+            crc: crc32fast::Hasher::new(),
+            buffer: Vec::new(),
+        }
     }
 
     /// Makes the bytes a blob, unless they are not what was expected: then nothing is left of them.
@@ -235,7 +226,7 @@ impl Staging {
 
     /// Removes the journal, whose bytes are elsewhere or nowhere.
     fn forget(&self) {
-        if let Some(journal) = &self.making.state().journal {
+        if let Some(journal) = self.making.state().journal.take() {
             journal.remove();
         }
     }
@@ -279,17 +270,24 @@ impl Making {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hashes what is there from the beginning on, as it grows.
-    fn hash_along(&self) -> io::Result<()> {
-        let mut buffer = vec![0; BUFFER_BYTES];
+    /// Hashes what is there from the beginning on, unless somebody else does.
+    fn hash_along(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
         let mut state = self.state();
-        while !state.is_quiet {
-            if state.held.prefix() <= state.hashed {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            state = self.hash_on(state, &mut buffer)?;
+        if state.is_hashing || state.held.prefix() <= state.hashed {
+            return Ok(());
         }
+        buffer.resize(BUFFER_BYTES, 0);
+        state.is_hashing = true;
+        while state.held.prefix() > state.hashed {
+            state = match self.hash_on(state, buffer) {
+                Ok(state) => state,
+                Err(error) => {
+                    self.state().is_hashing = false;
+                    return Err(error);
+                }
+            };
+        }
+        state.is_hashing = false;
         Ok(())
     }
 
@@ -327,16 +325,6 @@ impl Making {
     }
 }
 
-/// Lets somebody hash along as long as it lives.
-pub(crate) struct HashAlong(Arc<Making>);
-
-impl Drop for HashAlong {
-    fn drop(&mut self) {
-        self.0.state().is_quiet = true;
-        self.0.changed.notify_all();
-    }
-}
-
 /// Writes one part of a blob.
 pub(super) struct Scribe {
     making: Arc<Making>,
@@ -344,6 +332,7 @@ pub(super) struct Scribe {
     /// What lies before this has been noted.
     noted: u64,
     crc: crc32fast::Hasher,
+    buffer: Vec<u8>,
 }
 
 impl Scribe {
@@ -368,8 +357,7 @@ impl Scribe {
         let crc = std::mem::take(&mut self.crc).finalize();
         self.making.state().note(self.noted..self.at, crc)?;
         self.noted = self.at;
-        self.making.changed.notify_all();
-        Ok(())
+        self.making.hash_along(&mut self.buffer)
     }
 }
 

@@ -50,6 +50,10 @@ pub(crate) enum Trick {
     Slow,
     /// Cuts the first transfer, and calls the file another version afterwards.
     CutThenRetag,
+    /// Calls the file another version from its second part on.
+    Retag,
+    /// Says with every part that the file has another size.
+    OtherTotal,
     /// Asks the first time to come back in a second.
     Later,
     /// Sends the client to an address that it should not ask.
@@ -256,10 +260,11 @@ fn send(bytes: &Bytes, range: Option<&Range<usize>>, trick: Trick, is_first: boo
     let half = rest.slice(..rest.len() / 2);
     let mut response = Response::builder();
     if let Some(Range { start, end }) = range {
-        let range = format!("bytes {start}-{}/{}", end - 1, bytes.len());
+        let total = bytes.len() + usize::from(trick == Trick::OtherTotal);
+        let range = format!("bytes {start}-{}/{total}", end - 1);
         response = response.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, range);
     }
-    if trick == Trick::CutThenRetag {
+    if matches!(trick, Trick::CutThenRetag | Trick::Retag) {
         response = response.header(ETAG, if is_first { "\"one\"" } else { "\"two\"" });
     }
     if !matches!(trick, Trick::Short | Trick::Long) {

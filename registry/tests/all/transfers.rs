@@ -83,3 +83,36 @@ async fn redirects_lead_nowhere_bad() {
         assert!(error.contains(want), "{target}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_version_that_changes_between_parts_is_fetched_whole() {
+    let hub = Hub::start(model().trick(WEIGHTS, Trick::Retag), Listing::Full).await;
+    let world = World::new(Settings { chunk: 100 << 10, ..settings(&hub.endpoint) });
+    let told = world.pull("o/r").await;
+    assert_eq!(world.read(told.model(), WEIGHTS), weights());
+    assert!(told.statuses().iter().any(|line| line.ends_with("starting over")), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_file_of_another_size_ends_every_pull_soon() {
+    let hub = Hub::start(model().trick(WEIGHTS, Trick::OtherTotal), Listing::Full).await;
+    let world = World::new(Settings { chunk: 100 << 10, ..settings(&hub.endpoint) });
+    for _ in 0..2 {
+        // What the first has left behind, a lock say, must not keep the second waiting.
+        let refused = tokio::time::timeout(Duration::from_secs(10), world.refused("o/r")).await;
+        let error = refused.expect("an end");
+        assert!(error.contains("the file changes while it is fetched"), "{error}");
+    }
+}
+
+#[test]
+fn two_threads_for_the_disk_are_enough() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).max_blocking_threads(2).enable_all().build().unwrap();
+    let told = runtime.block_on(async {
+        let hub = Hub::start(model(), Listing::Full).await;
+        let world = World::new(Settings { chunk: 8 << 10, ..settings(&hub.endpoint) });
+        tokio::time::timeout(Duration::from_secs(20), world.pull("o/r")).await
+    });
+    told.expect("an end").model();
+}

@@ -58,7 +58,7 @@ pub(crate) async fn load(State(app): State<Arc<App>>, request: Body) -> Reply {
     events::answer(true, |events| unpack(app, inlet, place, events)).await
 }
 
-async fn place(app: &App) -> Result<OwnedSemaphorePermit, Error> {
+pub(super) async fn place(app: &App) -> Result<OwnedSemaphorePermit, Error> {
     Arc::clone(&app.uploads).acquire_owned().await.map_err(|_closed| Error::Busy)
 }
 

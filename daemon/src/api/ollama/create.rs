@@ -220,6 +220,8 @@ fn described(app: &App, files: &engine::Files, layers: Vec<Layer>) -> Result<Man
 fn change(app: &App, old: Manifest, request: Request) -> Result<(Manifest, Vec<Digest>), Error> {
     let before: Vec<Digest> = old.blobs().map(|layer| layer.digest).collect();
     let mut manifest = old;
+    // It is no longer what a place has at a commit, so a pull must look.
+    manifest.annotations.clear();
     let mut parameters = app.parameters(&manifest)?;
     parameters.extend(request.parameters);
     let mut replace = |media: &str, texts: &[String]| -> Result<(), Error> {

@@ -12,7 +12,7 @@ use modelfiles::{Digest, Name};
 use registry::{Amount, Kept, Layer, Prune, Stored};
 use serde_json::{Value, json};
 
-use super::{Reply, answer, bytes, events, events::Events, model};
+use super::{Reply, answer, archive, bytes, events, events::Events, model};
 use crate::{
     Error,
     api::json,
@@ -30,8 +30,13 @@ pub(crate) async fn verify(State(app): State<Arc<App>>, request: Body) -> Reply 
     let name = if text.is_empty() { None } else { Some(local_name(&text)?) };
     let streamed = object.boolean("stream")?.unwrap_or(true);
     drop(object);
+    let place = archive::place(&app).await?;
     let work = move |events| async move {
-        app.blocking(move |app| Check::new(app, &events).all(name.as_ref())).await
+        app.blocking(move |app| {
+            let _place = place;
+            Check::new(app, &events).all(name.as_ref())
+        })
+        .await
     };
     events::answer(streamed, work).await
 }

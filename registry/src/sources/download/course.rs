@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::store::Extents;
 
 /// Attempts in a row that bring nothing.
-const IDLE_TRIES: u32 = 6;
+const IDLE_TRIES: u32 = 8;
 /// Attempts that fail in all; a line that breaks more often is not worth the wait.
 const TRIES: u32 = 1_000;
 /// How long a connection should be busy with one part.
@@ -222,7 +222,7 @@ mod tests {
         for round in 1..20 {
             assert_eq!(course.failed(round, false), Some(0));
         }
-        for idle in 1..6 {
+        for idle in 1..8 {
             assert_eq!(course.failed(40 + u64::from(idle), true), Some(idle));
         }
         assert_eq!(course.failed(99, true), None);

@@ -32,13 +32,13 @@ impl Line {
     }
 
     /// Waits for a connection; they are given in the order of asking.
-    pub(super) async fn connection(&self) -> Option<SemaphorePermit<'_>> {
+    pub(in crate::sources) async fn connection(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
         self.0.connections.acquire().await.ok()
     }
 
     /// Waits until bytes that have come are paid for, so that no more are read before.
-    pub(super) async fn pay(&self, bytes: usize) {
+    pub(in crate::sources) async fn pay(&self, bytes: usize) {
         let Some((rate, paid)) = &self.0.rate else { return };
         let price = Duration::from_secs_f64(bytes as f64 / *rate as f64);
         let until = {

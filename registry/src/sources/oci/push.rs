@@ -10,14 +10,14 @@ use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RANGE,
 };
 use reqwest::{Body, Response, StatusCode, Url};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::session::{Purpose, Session};
 use crate::blocking;
 use crate::error::{Error, Result};
 use crate::manifest::{Layer, MANIFEST_LIMIT_BYTES, Manifest, OCI_MANIFEST_TYPE};
 use crate::pull::{Feed, Meter};
-use crate::sources::Settings;
+use crate::sources::{Line, Settings};
 use crate::store::Store;
 
 /// Blobs sent at the same time.
@@ -104,23 +104,31 @@ impl Target<'_> {
     /// Sends a blob piece by piece; a piece that broke is sent again from where the registry has it.
     async fn upload(&self, layer: &Layer, size: u64, meter: &Meter) -> Result<()> {
         let mut upload = self.begin().await?;
-        let mut idle = 0;
+        let (mut idle, mut best) = (0, 0);
         while upload.offset < size {
-            let before = upload.offset;
             let broken = match self.patch(layer, &mut upload, meter).await {
                 Ok(()) => None,
                 Err(error @ Error::Unreachable { .. }) => Some(error),
                 Err(error) => return Err(error),
             };
-            idle = if upload.offset > before { 0 } else { idle + 1 };
+            // Only what no attempt before has reached is progress: a registry may forget uploads.
+            idle = if upload.offset > best { 0 } else { idle + 1 };
+            best = best.max(upload.offset);
             let Some(error) = broken else { continue };
             tracing::debug!(digest = %layer.digest, %error, offset = upload.offset, "upload broke");
             if idle >= IDLE_TRIES {
                 return Err(error);
             }
             sleep((self.session.settings.pause * 2_u32.pow(idle)).min(PAUSE_LIMIT)).await;
-            if !self.locate(&mut upload).await? {
-                upload = self.begin().await?;
+            match self.locate(&mut upload).await {
+                // A line that is down for a while is what the attempts are for.
+                Ok(true) | Err(Error::Unreachable { .. }) => {}
+                Ok(false) => match self.begin().await {
+                    Ok(begun) => upload = begun,
+                    Err(Error::Unreachable { .. }) => {}
+                    Err(error) => return Err(error),
+                },
+                Err(error) => return Err(error),
             }
         }
         self.settle(layer, upload).await
@@ -143,6 +151,8 @@ impl Target<'_> {
     async fn patch(&self, layer: &Layer, upload: &mut Upload, meter: &Meter) -> Result<()> {
         let (store, digest) = (self.store.clone(), layer.digest);
         let (offset, piece) = (upload.offset, upload.piece);
+        // Pieces are held in memory, of all pushes no more than there are connections.
+        let _connection = self.session.settings.line.connection().await;
         let bytes = blocking(move || store.read_part(&digest, offset, piece)).await?;
         if bytes.is_empty() {
             return Err(Error::Corrupt(format!("blob {digest} is shorter than it was")));
@@ -156,7 +166,8 @@ impl Target<'_> {
                 .header(CONTENT_TYPE, "application/octet-stream")
                 .header(CONTENT_RANGE, format!("{offset}-{}", offset + length - 1))
                 .header(CONTENT_LENGTH, length);
-            request.body(body(bytes.clone(), offset, meter.clone(), Arc::clone(&moved)))
+            let line = &self.session.settings.line;
+            request.body(body(bytes.clone(), offset, meter, line, &moved))
         };
         let response = tokio::select! {
             response = self.session.send(request) => response?,
@@ -165,7 +176,8 @@ impl Target<'_> {
             }
         };
         if !response.status().is_success() {
-            return Err(self.judge(response).await);
+            let judged = timeout(self.stall, self.judge(response)).await;
+            return Err(judged.unwrap_or_else(|_late| self.session.unreachable("no answer")));
         }
         // A registry may have taken less than was sent.
         let taken = taken(response.headers()).filter(|taken| *taken > offset);
@@ -254,13 +266,18 @@ impl Target<'_> {
 }
 
 /// Returns a body that tells how far it is.
-fn body(bytes: Bytes, start: u64, mut meter: Meter, moved: Arc<Mutex<Instant>>) -> Body {
+fn body(bytes: Bytes, start: u64, meter: &Meter, line: &Line, moved: &Arc<Mutex<Instant>>) -> Body {
     let slices = (0..bytes.len()).step_by(SLICE);
     let slices = slices.map(move |at| (at, bytes.slice(at..bytes.len().min(at + SLICE))));
-    Body::wrap_stream(stream::iter(slices).map(move |(at, slice)| {
-        *moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    let (mut meter, line, moved) = (meter.clone(), line.clone(), Arc::clone(moved));
+    Body::wrap_stream(stream::iter(slices).then(move |(at, slice)| {
         meter.at(start + at as u64);
-        Ok::<_, std::convert::Infallible>(slice)
+        let (line, moved) = (line.clone(), Arc::clone(&moved));
+        async move {
+            line.pay(slice.len()).await;
+            *moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            Ok::<_, std::convert::Infallible>(slice)
+        }
     }))
 }
 
