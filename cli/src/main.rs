@@ -23,10 +23,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::CommandFactory as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::Arguments;
 use crate::commands::Command;
 
+/// The signal of a file that grows beyond `ulimit -f`, on Linux and macOS alike.
+const SIGXFSZ: i32 = 25;
 /// What a command has begun in the background, such as a file that is being written, may come to its end this long.
 const END_LIMIT: Duration = Duration::from_secs(1);
 
@@ -54,7 +57,11 @@ fn run() -> Result<()> {
 
 fn run_command(command: Command) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(command.run());
+    let result = runtime.block_on(async {
+        // A limit of file sizes is an error of the write, not the end of the process.
+        let _limit = signal(SignalKind::from_raw(SIGXFSZ));
+        command.run().await
+    });
     // A process that ended at once would leave the files behind that a failed pull was writing.
     runtime.shutdown_timeout(END_LIMIT);
     result

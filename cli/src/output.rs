@@ -1,7 +1,8 @@
 //! How text reaches standard output and standard error.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use anyhow::Result;
 
@@ -20,6 +21,7 @@ impl std::error::Error for Closed {}
 /// Writes the text as it is to standard output.
 pub(crate) fn text(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
+    let text = if stdout.is_terminal() { visible(text) } else { Cow::Borrowed(text) };
     checked(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
 }
 
@@ -31,7 +33,23 @@ pub(crate) fn line(text: &str) -> Result<()> {
 
 /// Writes a line for a person to standard error; when that is gone nobody is left to be told.
 pub(crate) fn note(text: &str) {
-    drop(writeln!(io::stderr().lock(), "{text}"));
+    drop(writeln!(io::stderr().lock(), "{}", visible(text)));
+}
+
+/// Makes what a model or a server says harmless to a terminal: control characters, and marks that turn text around.
+fn visible(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\t')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().map(|c| match is_harmful(c) {
+        true => c.escape_unicode().to_string(),
+        false => c.to_string(),
+    });
+    Cow::Owned(escaped.collect())
 }
 
 /// Turns a broken pipe into [`Closed`].
@@ -45,6 +63,12 @@ pub(crate) fn checked(result: io::Result<()>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_move_a_terminal_is_shown() {
+        assert_eq!(visible("a\tb\nü"), "a\tb\nü");
+        assert_eq!(visible("\u{1b}[31m\r\u{202e}x"), "\\u{1b}[31m\\u{d}\\u{202e}x");
+    }
 
     #[test]
     fn only_a_broken_pipe_is_quiet() {

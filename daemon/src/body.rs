@@ -1,6 +1,9 @@
 //! How a request body is read: within a size, from a client that keeps sending, and all of them within a budget.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
@@ -11,6 +14,9 @@ use crate::Error;
 
 /// How long a client may pause inside a body.
 const PAUSE: Duration = Duration::from_secs(30);
+/// How long an upload is looked at, and what it must have brought by then.
+const PACE_WINDOW: Duration = Duration::from_secs(60);
+const PACE_BYTES: usize = 16 << 10;
 /// How long a whole body may take.
 const WHOLE: Duration = Duration::from_secs(600);
 /// Bodies of the greatest size that may be in memory at once; small ones hardly count.
@@ -95,6 +101,29 @@ impl Bodies {
             }
         }
         Ok(Whole { bytes: whole.freeze(), share: Share { _permits: share } })
+    }
+}
+
+/// Tells uploads that bring next to nothing from those that are only slow.
+pub(crate) struct Pace {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Self { since: Instant::now(), bytes: 0 }
+    }
+
+    /// Counts bytes; an error when a minute has brought too few.
+    pub(crate) fn count(&mut self, bytes: usize) -> Result<(), Error> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.since.elapsed() < PACE_WINDOW {
+            return Ok(());
+        }
+        let is_slow = self.bytes < PACE_BYTES;
+        *self = Self::new();
+        if is_slow { Err(Error::Slow) } else { Ok(()) }
     }
 }
 

@@ -67,7 +67,14 @@ impl Store {
             if !folder.is_dir() {
                 tracing::warn!(folder = %folder.display(), "shared store is not there");
             }
-            let root = Root::look(folder)?;
+            let root = match Root::look(folder) {
+                Ok(root) => root,
+                Err(error) => {
+                    // It must not hide our own models.
+                    tracing::warn!(folder = %folder.display(), %error, "shared store is passed over");
+                    continue;
+                }
+            };
             let is_known = |known: &Root| known.path == root.path;
             if !is_known(&self.own) && !shared.iter().any(is_known) {
                 shared.push(root);

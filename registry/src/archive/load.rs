@@ -13,6 +13,12 @@ use crate::manifest::{Layer, MANIFEST_LIMIT_BYTES, Manifest, media};
 use crate::pull::Progress;
 use crate::store::{Pin, Store, Stored};
 
+const NAMELESS: &str =
+    "its index has a manifest without a name (skopeo gives it one: oci-archive:FILE:NAME)";
+/// A model with more files than this is none.
+const LAYERS_LIMIT: usize = 2_000;
+/// The manifests of all models together; one has some kilobytes.
+const MANIFESTS_LIMIT_BYTES: usize = 64 << 20;
 /// The longest `oci-layout`; it says one number.
 const LAYOUT_LIMIT_BYTES: u64 = 4 << 10;
 /// Models of one archive.
@@ -46,42 +52,58 @@ impl Store {
         while let Some(entry) = unpacking.entries.next()? {
             unpacking.take(&entry)?;
         }
-        let Unpacking { index, tell, pin, .. } = unpacking;
+        let Unpacking { index, tell, mut pin, .. } = unpacking;
         let index = index.ok_or_else(|| unusable("it has no index.json"))?;
-        let arrivals = self.arrivals(&index)?;
+        let arrivals = self.arrivals(&index, &mut pin)?;
         tell(status("writing manifest"));
-        let stored = arrivals.iter().map(|arrival| self.settle(arrival));
-        let stored: Vec<Stored> = stored.collect::<Result<_>>()?;
+        let settled = arrivals.iter().map(|arrival| self.settle(arrival));
+        let settled: Vec<(Stored, Option<Stored>)> = settled.collect::<Result<_>>()?;
         drop(pin);
-        arrivals.iter().try_for_each(|arrival| self.forget(arrival))?;
+        // What is not needed any more goes when all models are there, for one may use what another has replaced.
+        let (stored, before): (Vec<Stored>, Vec<Option<Stored>>) = settled.into_iter().unzip();
+        for before in before.into_iter().flatten() {
+            self.release(&before.manifest)?;
+        }
+        self.forget(&arrivals)?;
         stored.iter().for_each(|model| tell(status(&format!("loaded {}", model.name))));
         tell(status("success"));
         Ok(stored)
     }
 
     /// Returns the models that an index names, when all of them can be used.
-    fn arrivals(&self, index: &Index) -> Result<Vec<Arrival>> {
+    fn arrivals(&self, index: &Index, pin: &mut Pin) -> Result<Vec<Arrival>> {
         if index.manifests.is_empty() {
             return Err(unusable("its index names no model"));
         }
         if index.manifests.len() > MODELS_LIMIT {
             return Err(unusable(format!("it has more than {MODELS_LIMIT} models")));
         }
-        let mut names = BTreeSet::new();
+        let (mut names, mut kept) = (BTreeSet::new(), BTreeSet::new());
         let mut arrivals = Vec::new();
+        let mut bytes = 0;
         for named in &index.manifests {
             if named.media_type == INDEX_TYPE {
                 return Err(unusable("its index names another index, not a model"));
             }
             let text = named.annotations.get(REF_NAME);
-            let text = text.ok_or_else(|| unusable("its index has a manifest without a name (skopeo gives it one: oci-archive:FILE:NAME)"))?;
+            let text = text.ok_or_else(|| unusable(NAMELESS))?;
             let name = Name::parse(text)
                 .map_err(|error| unusable(format!("'{}': {error}", text.escape_debug())))?;
             if !names.insert(name.full().to_lowercase()) {
                 return Err(unusable(format!("its index names '{name}' twice")));
             }
             let arrival = Arrival { name, digest: named.digest, size: named.size };
-            self.judge(&arrival.name, &self.manifest_blob(&arrival)?)?;
+            let manifest = self.manifest_blob(&arrival)?;
+            bytes += manifest.len();
+            if bytes > MANIFESTS_LIMIT_BYTES {
+                return Err(unusable("its models have more manifests than models do"));
+            }
+            let manifest = self.judge(&arrival.name, &manifest)?;
+            // Some may have been here before, as parts of models that others remove meanwhile.
+            for layer in manifest.blobs().filter(|layer| kept.insert(layer.digest)) {
+                pin.add(layer.digest)?;
+            }
+            self.require(&manifest)?;
             arrivals.push(arrival);
         }
         Ok(arrivals)
@@ -97,7 +119,7 @@ impl Store {
     }
 
     /// Checks that a manifest is that of a model whose blobs are here.
-    fn judge(&self, name: &Name, bytes: &[u8]) -> Result<()> {
+    fn judge(&self, name: &Name, bytes: &[u8]) -> Result<Manifest> {
         let manifest = Manifest::parse(bytes)
             .map_err(|error| unusable(format!("the manifest of '{name}': {error}")))?;
         let is_of_model = |layer: &Layer| {
@@ -108,24 +130,29 @@ impl Store {
         if !manifest.layers.iter().any(is_of_model) {
             return Err(unusable(format!("'{name}' is not a model")));
         }
+        if manifest.layers.len() > LAYERS_LIMIT {
+            return Err(unusable(format!("'{name}' has more than {LAYERS_LIMIT} files")));
+        }
         self.layer_files(manifest.layers_of(media::FILE))?;
-        self.require(&manifest)
+        Ok(manifest)
     }
 
-    /// Makes a model visible, and removes what is not needed any more.
-    fn settle(&self, arrival: &Arrival) -> Result<Stored> {
+    /// Makes a model visible, and returns the one that had its name before.
+    fn settle(&self, arrival: &Arrival) -> Result<(Stored, Option<Stored>)> {
         let before = self.find(&arrival.name).ok();
         let stored = self.commit_bytes(&arrival.name, &self.manifest_blob(arrival)?)?;
-        if let Some(before) = before.filter(|before| before.digest != stored.digest) {
-            self.release(&before.manifest)?;
-        }
-        Ok(stored)
+        let before = before.filter(|before| before.digest != stored.digest);
+        Ok((stored, before))
     }
 
-    /// Removes a manifest from the blobs: in a store, unlike in an archive, it is none.
-    fn forget(&self, arrival: &Arrival) -> Result<()> {
-        let blob = Layer::new("", (arrival.digest, arrival.size));
-        self.release(&Manifest::new(blob, Vec::new()))
+    /// Removes manifests from the blobs: in a store, unlike in an archive, they are none.
+    fn forget(&self, arrivals: &[Arrival]) -> Result<()> {
+        let mut blobs =
+            arrivals.iter().map(|arrival| Layer::new("", (arrival.digest, arrival.size)));
+        match blobs.next() {
+            Some(first) => self.release(&Manifest::new(first, blobs.collect())),
+            None => Ok(()),
+        }
     }
 }
 

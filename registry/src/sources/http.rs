@@ -15,6 +15,15 @@ const REDIRECTS: usize = 10;
 
 /// Returns a client for requests that begin at this address.
 pub(super) fn client(settings: &Settings, base: &Url) -> Result<Client> {
+    client_with(settings, base, redirects(settings.clone(), base.clone()))
+}
+
+/// Returns a client for requests to this address that no redirect may take elsewhere.
+pub(super) fn direct_client(settings: &Settings, base: &Url) -> Result<Client> {
+    client_with(settings, base, Policy::none())
+}
+
+fn client_with(settings: &Settings, base: &Url, redirects: Policy) -> Result<Client> {
     let host = base.host_str().unwrap_or_default();
     let failed = |reason: String| Error::unreachable(host, reason);
     if base.scheme() != "https" && !may_be_plain(settings, base) {
@@ -27,7 +36,7 @@ pub(super) fn client(settings: &Settings, base: &Url) -> Result<Client> {
         .user_agent(&settings.user_agent)
         .connect_timeout(settings.connect)
         .read_timeout(settings.stall)
-        .redirect(redirects(settings.clone(), base.clone()));
+        .redirect(redirects);
     if is_this_machine(base) {
         builder = builder.no_proxy();
     }

@@ -27,6 +27,9 @@ const LISTING_LIMIT_BYTES: usize = 32 << 20;
 /// The longest file that decides which others are needed; the index of a large model has about 100 kB.
 const GUIDE_LIMIT_BYTES: usize = 8 << 20;
 
+/// The longest answer of a hub that refuses.
+const EXCUSE_BYTES: u64 = 1 << 20;
+
 /// A repository at one commit.
 pub(super) struct Repository {
     client: Client,
@@ -46,7 +49,7 @@ struct Listing {
 
 #[derive(Deserialize)]
 struct Pinned {
-    sha: String,
+    sha: Option<String>,
 }
 
 /// A file of the revision API (`rfilename`) or of the tree API (`path`).
@@ -97,13 +100,13 @@ pub(super) async fn resolve(
         commit: revision.to_owned(),
         guides: BTreeMap::new(),
     };
-    if let Some(current) = current
-        && repository.is_at(current).await
-    {
+    repository.commit = match repository.commit().await? {
+        Some(commit) => commit,
+        None => pin(settings, repository.client.clone(), repo, revision).await?,
+    };
+    if Some(repository.commit.as_str()) == current {
         return Ok(Offer::current());
     }
-    let commit = pin(settings, repository.client.clone(), repo, revision).await?;
-    repository.commit = commit;
     let files = repository.choose(quant).await?;
     let revision = Some(repository.commit.clone());
     Ok(Offer { revision, ..Offer::of_files(files, repository) })
@@ -146,13 +149,27 @@ impl Repository {
         download.run(staging, meter).await
     }
 
-    /// Tells whether the revision is still the commit that is here. hf-hub could tell, too, but its client reads all
-    /// certificates of the machine a second time; and whatever goes wrong here it will say well.
-    async fn is_at(&self, current: &str) -> bool {
-        let url = self.url(&["api", "models"], "revision");
-        let info = self.small(&self.repo, url, LISTING_LIMIT_BYTES).await;
-        let sha = info.ok().and_then(|bytes| serde_json::from_slice::<Pinned>(&bytes).ok());
-        sha.is_some_and(|pinned| pinned.sha == current)
+    /// Asks which commit the revision is; `None` when the hub has none to tell, and hf-hub can find the words for why.
+    ///
+    /// hf-hub could ask as well, but it reads answers of any length, and all certificates of the machine a second time.
+    async fn commit(&self) -> Result<Option<String>> {
+        let request =
+            authorised(self.client.get(self.url(&["api", "models"], "revision")), &self.settings);
+        let what = format!("'{}' on the hub", self.repo);
+        let Ok(Ok(response)) = timeout(self.settings.stall, request.send()).await else {
+            return Ok(None);
+        };
+        if !response.status().is_success() {
+            let is_short = response.content_length().is_some_and(|length| length < EXCUSE_BYTES);
+            let status = response.status().to_string();
+            return if is_short { Ok(None) } else { Err(Error::unreachable("the hub", status)) };
+        }
+        let read = Small::body(response, &what, LISTING_LIMIT_BYTES);
+        let late = |_late| Err(Error::unreachable("the hub", "no answer"));
+        let bytes = timeout(self.settings.stall, read).await.unwrap_or_else(late)?;
+        let pinned: Pinned = parse("the hub", &bytes)?;
+        // A mirror that tells no commit is asked for the revision itself.
+        Ok(Some(pinned.sha.unwrap_or_else(|| self.commit.clone())))
     }
 
     async fn choose(&mut self, quant: Option<&str>) -> Result<Vec<Offered>> {
@@ -283,6 +300,12 @@ fn offered(sibling: Sibling) -> Option<(String, Offered)> {
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(what: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Error::unreachable(what, format!("it cannot be understood: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| {
+        Error::unreachable(
+            what,
+            format!(
+                "it cannot be understood, as if it came from a proxy or another service: {error}"
+            ),
+        )
+    })
 }

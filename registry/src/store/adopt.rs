@@ -15,6 +15,8 @@ use super::{Store, sync_folder};
 use crate::error::{Error, Result};
 use crate::hash::{Hasher, read_all};
 
+/// Everybody may read, as with all blobs.
+const READABLE_BY_ALL: u32 = 0o444;
 /// Group and others may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -117,7 +119,9 @@ fn link(donor: &File, path: &Path, folder: &Path) -> Option<(File, TempPath)> {
     let theirs = donor.metadata().ok()?;
     let place = temporary(folder).ok()?.into_temp_path();
     let ours = fs::symlink_metadata(&place).ok()?;
-    let is_ours = theirs.uid() == ours.uid() && theirs.mode() & WRITABLE_BY_OTHERS == 0;
+    let is_ours = theirs.uid() == ours.uid()
+        && theirs.mode() & WRITABLE_BY_OTHERS == 0
+        && theirs.mode() & READABLE_BY_ALL == READABLE_BY_ALL;
     if !is_ours || theirs.dev() != ours.dev() {
         return None;
     }

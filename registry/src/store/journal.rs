@@ -105,6 +105,8 @@ fn read(path: &Path) -> (Vec<(Range<u64>, u32)>, Option<String>) {
         }
     }
     parts.sort_by_key(|(part, _)| part.start);
+    // Parts never begin at one place: what is there is not fetched again.
+    parts.dedup_by_key(|(part, _)| part.start);
     (parts, tag)
 }
 

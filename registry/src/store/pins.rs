@@ -4,7 +4,7 @@
 //! blobs passes over those of locked pins; the pin of a killed process is as good as none.
 
 use std::collections::HashSet;
-use std::fs::{self, OpenOptions, TryLockError};
+use std::fs::{self, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -12,7 +12,7 @@ use modelfiles::Digest;
 use tempfile::NamedTempFile;
 
 use super::Store;
-use super::blobs::open_plain;
+use super::root::{entries, open_file};
 use crate::error::Result;
 use crate::hash::digest_of;
 
@@ -49,12 +49,12 @@ impl Store {
     /// Returns the digests of all pins whose makers live, or `None` when one cannot be read.
     pub(super) fn pinned(&self) -> Option<HashSet<Digest>> {
         let mut pinned = HashSet::new();
-        let Ok(entries) = fs::read_dir(self.staging_folder()) else { return Some(pinned) };
-        for entry in entries.flatten() {
-            if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        let Ok(folder) = self.own.folder(&["staging"]) else { return Some(pinned) };
+        for (name, _) in entries(&folder).ok()? {
+            if !name.starts_with(PREFIX) {
                 continue;
             }
-            let file = match open_plain(OpenOptions::new().read(true), &entry.path()) {
+            let file = match open_file(&folder, &name) {
                 Ok(file) => file,
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
                 Err(_gone) => continue,

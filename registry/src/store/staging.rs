@@ -82,6 +82,11 @@ impl Store {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(cause)) => return Err(self.io(&path, cause)),
         }
+        if file.metadata().is_ok_and(|metadata| metadata.nlink() > 1) {
+            // It has another name somewhere, and what is written here must not be written there.
+            self.unlink(&path)?;
+            return Ok(None);
+        }
         if !is_same_file(&file, &path) {
             // The writer before us has renamed or removed it between our open and our lock.
             return Ok(None);

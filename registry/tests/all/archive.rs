@@ -340,3 +340,19 @@ fn all_models_come_or_none() {
     let tar = tar.blob(&half).index(&[("whole", &manifest), ("half", &half)]);
     assert!(refused(&tar.end()).ends_with("is missing"));
 }
+
+/// A blob that only a model has which the archive replaces serves another model of the archive all the same.
+#[test]
+fn a_replaced_model_leaves_what_its_neighbour_needs() {
+    let (_folder, store) = store();
+    put(&store, "a", &[("config.json", b"shared")]);
+    let (tar, new) = one("config.json", b"new");
+    let neighbour = manifest("other.json", b"shared");
+    let tar = tar.blob(&neighbour).index(&[("a", &new), ("b", &neighbour)]);
+    load(&store, &tar.end()).unwrap();
+    for (model, digest) in [("a", digest_of(b"new")), ("b", digest_of(b"shared"))] {
+        let stored = store.find(&name(model)).unwrap();
+        assert_eq!(stored.manifest.layers[0].digest, digest);
+        assert_eq!(store.files(&stored).unwrap().len(), 1, "{model}");
+    }
+}

@@ -64,8 +64,13 @@ pub(super) async fn place(app: &App) -> Result<OwnedSemaphorePermit, Error> {
 
 /// Passes a body on, and after a refusal takes the rest for a moment.
 async fn feed(mut frames: BodyDataStream, sender: mpsc::Sender<io::Result<Bytes>>) {
+    let mut pace = body::Pace::new();
     loop {
-        let (frame, is_last) = match body::next(&mut frames).await {
+        let next = body::next(&mut frames).await;
+        let next = next.and_then(|frame| {
+            pace.count(frame.as_ref().map_or(usize::MAX, |frame| frame.len())).map(|()| frame)
+        });
+        let (frame, is_last) = match next {
             Ok(Some(frame)) => (Ok(frame), false),
             Ok(None) => return,
             Err(error) => (Err(io::Error::other(error)), true),

@@ -33,7 +33,9 @@ pub(crate) async fn upload(
     let _place = app.uploads.acquire().await.map_err(|_closed| Error::Busy)?;
     let pump = app.blocking(move |app| Ok(app.store.stage(Some(digest))?.pump())).await?;
     let mut frames = request.into_data_stream();
+    let mut pace = body::Pace::new();
     while let Some(frame) = body::next(&mut frames).await? {
+        pace.count(frame.len())?;
         if !pump.send(frame).await {
             break;
         }

@@ -35,7 +35,17 @@ impl Small<'_> {
         if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(denied(what, repo, &response));
         }
-        let mut response = response.error_for_status().map_err(failed)?;
+        let response = response.error_for_status().map_err(failed)?;
+        Self::body(response, what, limit).await
+    }
+
+    /// Returns the body of an answer, which may have so many bytes.
+    pub(in crate::sources) async fn body(
+        mut response: Response,
+        what: &str,
+        limit: usize,
+    ) -> Result<Vec<u8>> {
+        let failed = |error: reqwest::Error| failure(what, &error);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             body.extend_from_slice(&chunk);

@@ -30,6 +30,8 @@ const PIECE_LIMIT: u64 = 128 << 20;
 const SLICE: usize = 256 << 10;
 /// Attempts in a row that bring nothing.
 const IDLE_TRIES: u32 = 6;
+/// Requests for a blob beyond four for each piece; a registry that takes less is not worth the wait.
+const SPARE_TRIES: u64 = 100;
 /// The longest pause between two attempts.
 const PAUSE_LIMIT: Duration = Duration::from_secs(20);
 /// How long a registry may take to put a blob into its place: some copy it for that.
@@ -104,8 +106,11 @@ impl Target<'_> {
     /// Sends a blob piece by piece; a piece that broke is sent again from where the registry has it.
     async fn upload(&self, layer: &Layer, size: u64, meter: &Meter) -> Result<()> {
         let mut upload = self.begin().await?;
-        let (mut idle, mut best) = (0, 0);
+        let (mut idle, mut best, mut left) = (0, 0, size / PIECE * 4 + SPARE_TRIES);
         while upload.offset < size {
+            left = left
+                .checked_sub(1)
+                .ok_or_else(|| self.session.unreachable("it takes too little"))?;
             let broken = match self.patch(layer, &mut upload, meter).await {
                 Ok(()) => None,
                 Err(error @ Error::Unreachable { .. }) => Some(error),

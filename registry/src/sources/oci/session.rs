@@ -24,6 +24,8 @@ use crate::error::{Error, Result};
 const TRIES: u32 = 5;
 /// The longest pause between two attempts, also when the server asks for a longer one.
 const PAUSE_LIMIT: Duration = Duration::from_secs(20);
+/// How long a registry may take to explain an error.
+const EXCUSE_TIME: Duration = Duration::from_secs(10);
 /// The longest answer of a token server, and of a registry that explains an error.
 const ANSWER_LIMIT_BYTES: u64 = 64 << 10;
 /// Pauses (1 s) in which a token is not renewed again.
@@ -159,7 +161,8 @@ impl Session {
     /// Returns an error of the registry, in its own words.
     pub(super) async fn failure(&self, what: &str, response: Response) -> Error {
         let status = response.status();
-        let body = read(response, ANSWER_LIMIT_BYTES).await.unwrap_or_default();
+        let body = timeout(EXCUSE_TIME, read(response, ANSWER_LIMIT_BYTES)).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
         let said = explanation(&body).map_or_else(String::new, |said| format!(" ({said})"));
         match status {
             StatusCode::FORBIDDEN => self.denied(&format!("access denied{said}")),

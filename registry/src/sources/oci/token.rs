@@ -36,7 +36,8 @@ pub(super) async fn fetch(session: &Session, asked: &Asked, login: &Login) -> Re
         let host = host.as_ref().and_then(Url::host_str).unwrap_or_default();
         Error::unreachable(format!("the token server '{host}'"), reason)
     };
-    let client = http::client(&session.settings, &url)?;
+    // A redirect would take what is in a form along, wherever it leads.
+    let client = http::direct_client(&session.settings, &url)?;
     url.query_pairs_mut()
         .extend_pairs(asked.service.iter().map(|service| ("service", service)))
         .extend_pairs(scopes(session, asked).iter().map(|scope| ("scope", scope)));
