@@ -4,7 +4,7 @@
     cargo build --release && python3 benches/pull.py [--megabytes 1024] [--rounds 3] [--vecuna target/release/vecuna]
 
 It starts Debian's docker-registry on loopback with one model of random bytes, and measures in turn, each round:
-curl piped into sha256sum, a write to the disk with fsync, a pull into an empty store, a pull of what is there, and
+curl piped into openssl's SHA-256, a write to the disk with fsync, a pull into an empty store, a pull of what is there, and
 `list` of 1,000 models. Only the Python standard library is needed.
 """
 
@@ -130,7 +130,7 @@ def measure(folder, port, vecuna, size, rounds):
     env |= {"VECUNA_MODELS": str(store), "VECUNA_REGISTRY": "off", "VECUNA_CONFIG": "/dev/null"}
     rows = []
     for _ in range(rounds):
-        copy = timed(["sh", "-c", f"curl -s {base}/blobs/{digest} | sha256sum"])
+        copy = timed(["sh", "-c", f"curl -s {base}/blobs/{digest} | openssl dgst -sha256"])
         target = folder / "written"
         disk = timed(["dd", "if=/dev/zero", f"of={target}", "bs=1M", f"count={size}", "conv=fsync"])
         target.unlink()

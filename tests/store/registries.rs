@@ -205,3 +205,28 @@ fn a_gguf_file_comes_from_the_registry_that_short_names_mean() {
     assert!(again.stderr.contains("success") || again.code == Some(0), "{again:?}");
     assert!(short("pull other-gguf").complaint().contains("file does not exist"));
 }
+
+/// A company that has nothing but its registry: known names come from there, when nothing else has them.
+#[test]
+fn known_names_come_from_a_registry_of_ones_own() {
+    let server = Server::open();
+    let host = format!("127.0.0.1:{}", server.port);
+    let users = Users::of(&server);
+    let known = format!("{host}/library/bge-small");
+    users.sender.run(&format!("cp hf.co/o/r {known}")).done();
+    run(&users.sender, &format!("push {known}"), &[]).done();
+    let pull = |name: &str| {
+        let mut command = users.receiver.vecuna(&format!("pull {name}"));
+        let command = command.env("VECUNA_REGISTRY", &host).env("HF_HUB_OFFLINE", "1");
+        Outcome::from(command.output().unwrap())
+    };
+    pull("bge-small").done();
+    assert_eq!(users.receiver.whole("bge-small").digest, users.sender.whole(&known).digest);
+    users.receiver.vector("bge-small");
+    // Where the library knows a digest, no other bytes pass for the model.
+    let other = format!("{host}/library/all-minilm");
+    users.sender.run(&format!("cp hf.co/o/r {other}")).done();
+    run(&users.sender, &format!("push {other}"), &[]).done();
+    let refused = pull("all-minilm").complaint();
+    assert!(refused.contains("offers another 'model.safetensors'"), "{refused}");
+}

