@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::SystemTime,
 };
 
@@ -10,6 +11,9 @@ use modelfiles::Name;
 use registry::{Store, Stored};
 
 use crate::{Error, stamps::Stamps};
+
+/// Fewer models are read by one thread.
+const MANY: usize = 64;
 
 /// What is told of one model.
 pub(crate) struct Row {
@@ -31,15 +35,23 @@ impl Listing {
     pub(crate) fn rows(
         &self,
         store: &Store,
-        tell: impl Fn(&Stored) -> String,
+        tell: impl Fn(&Stored) -> String + Sync,
     ) -> Result<Vec<Arc<Row>>, Error> {
         let known = Arc::clone(&self.rows.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut rows = HashMap::with_capacity(known.len());
-        for name in store.names()? {
-            let row = known.get(&name).filter(|row| row.stamps.are_current()).cloned();
-            let row = row.or_else(|| read(store, &name, &tell).map(Arc::new));
-            rows.extend(row.map(|row| (name, row)));
-        }
+        let row = |name: &Name| {
+            let row = known.get(name).filter(|row| row.stamps.are_current()).cloned();
+            let row = row.or_else(|| read(store, name, &tell).map(Arc::new));
+            row.map(|row| (name.clone(), row))
+        };
+        let names = store.names()?;
+        // A first list of many models is mostly small files to open: two threads do that nearly twice as fast.
+        let (near, far) =
+            names.split_at(if names.len() < MANY { names.len() } else { names.len() / 2 });
+        let rows: HashMap<Name, Arc<Row>> = thread::scope(|scope| {
+            let far = scope.spawn(|| far.iter().filter_map(row).collect::<Vec<_>>());
+            let near: Vec<_> = near.iter().filter_map(row).collect();
+            near.into_iter().chain(far.join().unwrap_or_default()).collect()
+        });
         let mut sorted: Vec<Arc<Row>> = rows.values().cloned().collect();
         sorted.sort_by(|a, b| {
             b.modified.cmp(&a.modified).then_with(|| a.name.parts().cmp(&b.name.parts()))

@@ -11,6 +11,7 @@
 #   gguf         448     11,710  after 326 s and 6,162 before; 10 ms where words are cut as BERT does, 40 where pairs join
 #   tokenizer    317      3,805  the library panicked at parts of a tokenizer.json that are damaged: an error now
 # After the fixes safetensors ran 64 s (3,886) and tokenizer 63 s (404) more, and found nothing.
+# All six once more with this script, 150 s each (2,998,592; 2,652,845; 711,843; 114,921; 4,878; 10,122): nothing.
 # No timeouts, and nothing out of memory. Not looked for: PyTorch files, images, adapters. A tokenizer.json can still ask
 # for much work with a pattern or with normalizers that multiply a text.
 set -euo pipefail

@@ -17,6 +17,8 @@ use super::{Store, sync_folder};
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 
+/// Bytes that may wait for the disk.
+const SYNC_BYTES: u64 = 64 << 20;
 /// Bytes hashed at once.
 const BUFFER_BYTES: usize = 1 << 18;
 
@@ -53,6 +55,8 @@ struct State {
     hashed: u64,
     /// Somebody hashes what is there.
     is_hashing: bool,
+    /// How many bytes the disk has been given.
+    synced: u64,
     /// How often everything was thrown away.
     restarts: u32,
 }
@@ -296,6 +300,18 @@ impl Making {
         Ok(())
     }
 
+    /// Hands what is written to the disk from time to time, so that little is left for the end.
+    fn sync_along(&self) -> io::Result<()> {
+        let mut state = self.state();
+        let total = state.held.total();
+        if total - state.synced.min(total) < SYNC_BYTES {
+            return Ok(());
+        }
+        state.synced = total;
+        drop(state);
+        self.file.sync_data()
+    }
+
     /// Hashes the next bytes, which must be there; the lock is open meanwhile.
     fn hash_on<'a>(
         &'a self,
@@ -362,6 +378,7 @@ impl Scribe {
         let crc = std::mem::take(&mut self.crc).finalize();
         self.making.state().note(self.noted..self.at, crc)?;
         self.noted = self.at;
+        self.making.sync_along()?;
         self.making.hash_along(&mut self.buffer)
     }
 }
