@@ -1,7 +1,7 @@
 //! What does the Hugging Face hub have? The only file that names hf-hub.
 //!
-//! hf-hub resolves a revision and sorts the hub's errors. Its downloads are deliberately not used: they
-//! neither resume nor check sizes, digests or statuses, and go through a transfer layer with telemetry.
+//! hf-hub sorts the hub's errors. Its downloads are deliberately not used: they neither resume nor check
+//! sizes, digests or statuses, and go through a transfer layer with telemetry.
 //! Files with an LFS sha256 are checked against it; for small files the hub tells a git sha1 only,
 //! which is not checked: their size is, and they come from one pinned commit.
 
