@@ -14,6 +14,9 @@ pub const ARTIFACT_TYPE: &str = "application/vnd.vecuna.model.v1+json";
 /// The longest manifest; registries refuse longer ones too.
 pub(crate) const MANIFEST_LIMIT_BYTES: u64 = 4 << 20;
 
+/// A model with more files than this is none.
+pub(crate) const FILES_LIMIT: usize = 2_000;
+
 /// Keys of annotations.
 pub mod annotation {
     /// The path of a layer's file, which OCI clients unpack it to.

@@ -9,14 +9,12 @@ use modelfiles::{Digest, Name};
 use super::entries::{Entries, Entry};
 use super::{BLOBS, BUFFER_BYTES, INDEX, INDEX_TYPE, Index, LAYOUT, Layout, REF_NAME, unusable};
 use crate::error::{Error, Result};
-use crate::manifest::{Layer, MANIFEST_LIMIT_BYTES, Manifest, media};
+use crate::manifest::{FILES_LIMIT, Layer, MANIFEST_LIMIT_BYTES, Manifest, media};
 use crate::pull::Progress;
 use crate::store::{Pin, Store, Stored};
 
 const NAMELESS: &str =
     "its index has a manifest without a name (skopeo gives it one: oci-archive:FILE:NAME)";
-/// A model with more files than this is none.
-const LAYERS_LIMIT: usize = 2_000;
 /// The manifests of all models together; one has some kilobytes.
 const MANIFESTS_LIMIT_BYTES: usize = 64 << 20;
 /// The longest `oci-layout`; it says one number.
@@ -130,8 +128,8 @@ impl Store {
         if !manifest.layers.iter().any(is_of_model) {
             return Err(unusable(format!("'{name}' is not a model")));
         }
-        if manifest.layers.len() > LAYERS_LIMIT {
-            return Err(unusable(format!("'{name}' has more than {LAYERS_LIMIT} files")));
+        if manifest.layers.len() > FILES_LIMIT {
+            return Err(unusable(format!("'{name}' has more than {FILES_LIMIT} files")));
         }
         self.layer_files(manifest.layers_of(media::FILE))?;
         Ok(manifest)

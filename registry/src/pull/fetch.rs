@@ -11,12 +11,10 @@ use super::Work;
 use super::board::Feed;
 use crate::blocking;
 use crate::error::{Error, Result};
-use crate::manifest::{Layer, media};
+use crate::manifest::{FILES_LIMIT, Layer, media};
 use crate::sources::{GGUF_ENDING, Offer, Offered, donors};
 use crate::store::{Pin, Staging, Store};
 
-/// A model with more files than this is none.
-const FILES_LIMIT: usize = 2_000;
 /// Files fetched at the same time.
 const PARALLEL: usize = 4;
 /// How often a blob that another process downloads is looked at.

@@ -14,7 +14,6 @@ use super::{Work, layers, warm};
 use crate::blocking;
 use crate::error::{Attempt, Error, Result};
 use crate::hash::digest_of;
-use crate::manifest::Manifest;
 use crate::sources::{self, Content, Offer, Offered};
 use crate::store::Stored;
 
@@ -95,7 +94,11 @@ impl Pull<'_> {
         let mut offer = timeout(patience, offer).await.unwrap_or_else(|_| late())?;
         match &mut offer.content {
             Content::Files(files) => promise(files, known, &place)?,
-            Content::Manifest(_, manifest) => vouch(manifest, known, &place)?,
+            Content::Manifest(_, manifest) => {
+                if let Some(path) = known.and_then(|known| warm::other_file(manifest, known)) {
+                    return Err(Error::OtherContent { place, path: path.to_owned() });
+                }
+            }
             Content::Current => {}
         }
         let here = here.filter(|stored| match &offer.content {
@@ -195,18 +198,6 @@ fn promise(files: &mut [Offered], known: Option<&Known>, place: &str) -> Result<
     }
     // A source without any file that can be checked could pass off another model.
     if bound == 0 { Err(other(&known.digests[0].0)) } else { Ok(()) }
-}
-
-/// Refuses a manifest with another file than the library knows under its path.
-fn vouch(manifest: &Manifest, known: Option<&Known>, place: &str) -> Result<()> {
-    let digests = known.map(|known| known.digests.as_slice()).unwrap_or_default();
-    for (path, digest) in digests {
-        let mut layers = manifest.layers.iter();
-        if layers.any(|layer| layer.name.as_ref() == Some(path) && layer.digest != *digest) {
-            return Err(Error::OtherContent { place: place.to_owned(), path: path.clone() });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Is a model here already, exactly as a pull would leave it? Told by one question to its source; no blob is read.
 
-use modelfiles::{Known, Name, Origin};
+use modelfiles::{Digest, Known, Name, Origin};
 
 use super::board::Feed;
 use super::fetch::pulling;
@@ -26,8 +26,9 @@ pub(super) fn revision<'a>(
     let manifest = &stored.manifest;
     let place = sources::place(origin)?;
     let is_same = manifest.annotations.get(annotation::SOURCE) == Some(&place)
-        && known
-            .is_none_or(|known| has_parameters(manifest, known) && has_digests(manifest, known));
+        && known.is_none_or(|known| {
+            has_parameters(manifest, known) && other_file(manifest, known).is_none()
+        });
     let revision = manifest.annotations.get(annotation::REVISION).filter(|_| is_same)?;
     Some(revision)
 }
@@ -37,12 +38,13 @@ fn has_parameters(manifest: &Manifest, known: &Known) -> bool {
     layers::params_digest(&known.parameters).is_ok_and(|wanted| wanted == has)
 }
 
-fn has_digests(manifest: &Manifest, known: &Known) -> bool {
-    let of = |path: &str| {
-        let layer = manifest.layers.iter().find(|layer| layer.name.as_deref() == Some(path));
-        layer.map(|layer| layer.digest)
+/// Returns the path of a file that is another one than the library knows.
+pub(super) fn other_file<'a>(manifest: &Manifest, known: &'a Known) -> Option<&'a str> {
+    let is_other = |(path, digest): &&(String, Digest)| {
+        let mut layers = manifest.layers.iter();
+        layers.any(|layer| layer.name.as_ref() == Some(path) && layer.digest != *digest)
     };
-    known.digests.iter().all(|(path, digest)| of(path).is_none_or(|has| has == *digest))
+    known.digests.iter().find(is_other).map(|(path, _)| path.as_str())
 }
 
 /// Tells about a model that stays as it is what a pull would tell.

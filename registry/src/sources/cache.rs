@@ -17,7 +17,7 @@ use modelfiles::Digest;
 use modelfiles::library::MAIN_REVISION;
 use tokio::time::timeout;
 
-use super::choose::{choose_gguf, is_quant};
+use super::choose::{GUIDE_LIMIT_BYTES, choose_gguf, is_quant};
 use super::wheel::copy;
 use super::{Offer, Offered, Settings, Source, choose_files};
 use crate::error::{Error, Result};
@@ -26,8 +26,6 @@ use crate::store::{Staging, is_inside};
 
 /// Snapshots are searched this deep: `<module>/<part>/<file>`.
 const DEPTH: usize = 3;
-/// The longest file that decides which others are needed.
-const GUIDE_LIMIT_BYTES: u64 = 8 << 20;
 /// The longest name of a commit.
 const COMMIT_LIMIT_BYTES: u64 = 128;
 /// What says that sentence-transformers' modules were looked at, or that all files were fetched.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::manifest::FILES_LIMIT;
 use crate::store::is_inside;
 
 /// Files that are taken wherever a module lies.
@@ -37,8 +38,8 @@ const WEIGHTS: &[&str] = &[
 pub(crate) const GGUF_ENDING: &str = ".gguf";
 /// Precisions of GGUF files in the order of preference: vectors that are right come before files that are small.
 const QUANTS: &[&str] = &["Q8_0", "F16", "BF16", "F32"];
-/// A repository with more files than this is not one model.
-const FILES_LIMIT: usize = 2_000;
+/// The longest file that decides which others are needed; the index of a large model has about 100 kB.
+pub(super) const GUIDE_LIMIT_BYTES: u64 = 8 << 20;
 
 /// The files that make a model.
 pub(super) struct Chosen {

@@ -423,7 +423,8 @@ fn spread(pause: Duration) -> Duration {
     pause.mul_f64(0.75 + f64::from(part) / 2000.0)
 }
 
-fn retry_after(response: &Response) -> Option<Duration> {
+/// Returns how long a server wants to be left alone.
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }

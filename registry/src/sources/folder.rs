@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
 
+use super::choose::GUIDE_LIMIT_BYTES;
 use super::wheel::copy;
 use super::{Offer, Offered, Source, choose_files};
 use crate::error::{Error, Result};
@@ -15,8 +16,6 @@ use crate::store::Staging;
 
 /// Folders are searched this deep: `<module>/<part>/<file>`.
 const DEPTH: usize = 3;
-/// The longest file that decides which others are needed.
-const GUIDE_LIMIT_BYTES: u64 = 8 << 20;
 
 /// A directory in Hugging Face or sentence-transformers layout.
 pub(super) struct Folder {

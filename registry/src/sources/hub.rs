@@ -15,7 +15,7 @@ use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::choose::{choose_gguf, is_quant};
+use super::choose::{GUIDE_LIMIT_BYTES, choose_gguf, is_quant};
 use super::download::{Access, Download, Small, authorised, root_cause};
 use super::{GGUF_ENDING, Offer, Offered, Settings, Source, choose_files, http};
 use crate::error::{Error, Result};
@@ -24,8 +24,6 @@ use crate::store::Staging;
 
 /// The longest description of a repository.
 const LISTING_LIMIT_BYTES: usize = 32 << 20;
-/// The longest file that decides which others are needed; the index of a large model has about 100 kB.
-const GUIDE_LIMIT_BYTES: usize = 8 << 20;
 
 /// The longest answer of a hub that refuses.
 const EXCUSE_BYTES: u64 = 1 << 20;
@@ -196,7 +194,7 @@ impl Repository {
 
     async fn guide(&self, path: String) -> Result<Vec<u8>> {
         let what = format!("'{path}' of '{}' on the hub", self.repo);
-        self.small(&what, self.file_url(&path), GUIDE_LIMIT_BYTES).await
+        self.small(&what, self.file_url(&path), GUIDE_LIMIT_BYTES as usize).await
     }
 
     async fn list(&self) -> Result<BTreeMap<String, Offered>> {

