@@ -134,6 +134,8 @@ fn gone(path: &str) -> Error {
 
 fn small(path: &Path, limit: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
+    // A pipe would be waited for.
+    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     File::open(path).ok()?.take(limit + 1).read_to_end(&mut bytes).ok()?;
     (bytes.len() as u64 <= limit).then_some(bytes)
 }

@@ -14,13 +14,19 @@ use crate::error::{Error, Result};
 const REDIRECTS: usize = 10;
 
 /// Returns a client for requests that begin at this address.
-pub(super) fn client(settings: &Settings, base: &Url) -> Result<Client> {
-    client_with(settings, base, redirects(settings.clone(), base.clone()))
+pub(super) async fn client(settings: &Settings, base: &Url) -> Result<Client> {
+    build(settings, base, redirects(settings.clone(), base.clone())).await
 }
 
 /// Returns a client for requests to this address that no redirect may take elsewhere.
-pub(super) fn direct_client(settings: &Settings, base: &Url) -> Result<Client> {
-    client_with(settings, base, Policy::none())
+pub(super) async fn direct_client(settings: &Settings, base: &Url) -> Result<Client> {
+    build(settings, base, Policy::none()).await
+}
+
+/// A client reads all certificates of the machine, so it is made on a thread that may block.
+async fn build(settings: &Settings, base: &Url, redirects: Policy) -> Result<Client> {
+    let (settings, base) = (settings.clone(), base.clone());
+    crate::blocking(move || client_with(&settings, &base, redirects)).await
 }
 
 fn client_with(settings: &Settings, base: &Url, redirects: Policy) -> Result<Client> {
@@ -131,7 +137,8 @@ mod tests {
         }
         let all = Settings { insecure: vec!["*".to_owned()], ..Default::default() };
         assert!(may_be_plain(&all, &url("http://10.0.0.1")));
-        let error = client(&settings, &url("http://r.example")).unwrap_err().to_string();
+        let error = client_with(&settings, &url("http://r.example"), Policy::none());
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("--insecure"), "{error}");
     }
 }

@@ -86,7 +86,7 @@ pub(super) async fn resolve(
     }
     let endpoint = Url::parse(&settings.endpoint)
         .map_err(|error| Error::unreachable(&settings.endpoint, error.to_string()))?;
-    let client = http::client(settings, &endpoint)?;
+    let client = http::client(settings, &endpoint).await?;
     // A tag such as Q8_0 is not a revision, but a choice among the GGUF files of the newest one.
     let quant = is_quant(revision).then_some(revision);
     let revision = quant.map_or(revision, |_| MAIN_REVISION);

@@ -1,7 +1,7 @@
 //! Who is the user to a registry? What `docker login` and `podman login` wrote into their files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -58,6 +58,10 @@ pub(super) fn find(files: &[PathBuf], host: &str, repo: &str) -> Login {
 
 fn look(path: &Path, host: &str, repo: &str) -> io::Result<Login> {
     let mut text = String::new();
+    // A pipe would be waited for.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
     File::open(path)?.take(FILE_LIMIT_BYTES).read_to_string(&mut text)?;
     // What the parser says could repeat a part of the text, which is secret.
     let config: Config = serde_json::from_str(&text)
@@ -107,9 +111,18 @@ fn covers(key: &str, host: &str, repo: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let error = look(&path, "r.example", "a/b").map(words).unwrap_err();
+        assert_eq!(error.to_string(), "it is not a file");
+    }
 
     fn words(login: Login) -> String {
         match login {

@@ -81,13 +81,13 @@ impl Session {
         if http::is_this_machine(&origin) && answers_plainly(&origin, settings.connect).await {
             origin = parse("http")?;
         }
-        let mut client = http::client(settings, &origin)?;
+        let mut client = http::client(settings, &origin).await?;
         if origin.scheme() == "https"
             && http::may_be_plain(settings, &origin)
             && !is_encrypted(&client, &origin, settings).await?
         {
             origin = parse("http")?;
-            client = http::client(settings, &origin)?;
+            client = http::client(settings, &origin).await?;
         }
         let (settings, host, repo) = (settings.clone(), host.to_owned(), repo.to_owned());
         Ok(Self { client, settings, host, repo, origin, purpose, grant: Mutex::default() })

@@ -37,7 +37,7 @@ pub(super) async fn fetch(session: &Session, asked: &Asked, login: &Login) -> Re
         Error::unreachable(format!("the token server '{host}'"), reason)
     };
     // A redirect would take what is in a form along, wherever it leads.
-    let client = http::direct_client(&session.settings, &url)?;
+    let client = http::direct_client(&session.settings, &url).await?;
     url.query_pairs_mut()
         .extend_pairs(asked.service.iter().map(|service| ("service", service)))
         .extend_pairs(scopes(session, asked).iter().map(|scope| ("scope", scope)));
