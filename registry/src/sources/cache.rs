@@ -46,8 +46,8 @@ pub(super) async fn or_cached(
     (repo, revision): (&str, &str),
     current: Option<&str>,
     feed: &Feed,
-    hub: impl Future<Output = Result<Offer>>,
-) -> Result<Offer> {
+    hub: impl Future<Output = Result<Option<Offer>>>,
+) -> Result<Option<Offer>> {
     let Some(snapshot) = find(settings, repo, revision).await? else { return hub.await };
     // What is here came from the hub and may be newer than what the cache has.
     if current.is_some_and(|current| current != snapshot.commit) {
@@ -61,13 +61,13 @@ pub(super) async fn or_cached(
         Err(_late) => Error::unreachable("the hub", "no answer in time"),
     };
     if current.is_some() {
-        return Ok(Offer::current());
+        return Ok(None);
     }
     tracing::info!(repo, commit = snapshot.commit, %error, "the cache is used");
     match offer(snapshot).await {
         Ok(offer) => {
             feed.status(&format!("{error}: using Hugging Face's cache"));
-            Ok(offer)
+            Ok(Some(offer))
         }
         // What the cache lacks is less worth knowing than why the hub was not asked.
         Err(lack) => {

@@ -74,13 +74,13 @@ pub(super) fn describe(repo: &str, revision: &str) -> String {
     }
 }
 
-/// Pins the revision to a commit and chooses the files to fetch.
+/// Pins the revision to a commit and chooses the files to fetch; none when that commit is here already.
 pub(super) async fn resolve(
     settings: &Settings,
     repo: &str,
     revision: &str,
     current: Option<&str>,
-) -> Result<Offer> {
+) -> Result<Option<Offer>> {
     if settings.offline {
         return Err(Error::unreachable("the hub", "HF_HUB_OFFLINE is set"));
     }
@@ -103,11 +103,11 @@ pub(super) async fn resolve(
         None => pin(settings, repository.client.clone(), repo, revision).await?,
     };
     if Some(repository.commit.as_str()) == current {
-        return Ok(Offer::current());
+        return Ok(None);
     }
     let files = repository.choose(quant).await?;
     let revision = Some(repository.commit.clone());
-    Ok(Offer { revision, ..Offer::of_files(files, repository) })
+    Ok(Some(Offer { revision, ..Offer::of_files(files, repository) }))
 }
 
 impl Access for Settings {
