@@ -137,7 +137,7 @@ impl Staging {
 
     /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let at = self.held().end();
+        let at = self.making.state().held.end();
         let write = || {
             self.making.file.write_all_at(bytes, at)?;
             let mut state = self.making.state();
@@ -153,7 +153,7 @@ impl Staging {
 
     /// Returns the number of bytes so far.
     pub fn size(&self) -> u64 {
-        self.held().total()
+        self.making.state().held.total()
     }
 
     /// Returns the parts that are here.
